@@ -1,0 +1,18 @@
+"""starloom: from repositories to a StarCoder of your own, with every token traceable to its source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starloom.generate.session import Session
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str, **options: object) -> Session:
+    """Open a trained model folder for completion and infilling; see `starloom.generate.session.load`."""
+    from starloom.generate.session import load as open_session
+
+    return open_session(path, **options)
