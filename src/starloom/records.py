@@ -53,5 +53,7 @@ def blob_id(data: bytes) -> str:
 def uniform(seed: int, *item: bytes | int | str) -> float:
     """A number in [0, 1) that depends on nothing but the seed and the item: chance as a function, never as a stream."""
     digest = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
-    _update(digest, *(part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in item))
+    _update(
+        digest, *(part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in item)
+    )
     return (int.from_bytes(digest.digest(), "little") >> 11) / 2**53

@@ -43,5 +43,6 @@ def resolve(target: str, kind: str = "object") -> object:
         return getattr(module, attribute)
     except AttributeError:
         public = [name for name in vars(module) if not name.startswith("_")]
-        raise ConfigError(f"module '{module_name}' has no '{attribute}' for {kind} '{target}'; "
-                          f"{suggestion(attribute, public)}") from None
+        raise ConfigError(
+            f"module '{module_name}' has no '{attribute}' for {kind} '{target}'; {suggestion(attribute, public)}"
+        ) from None

@@ -1,0 +1,450 @@
+"""The stage: a frozen description of one step, and the directory that building it makes.
+
+A fingerprint covers what a stage says (settings, version, upstream stages) and what lies outside (by digest), never
+how it is executed. Building skips what is complete, goes on with what was killed, and writes the manifest last.
+`docs/decisions/0001-stages.md` says why this and not a workflow engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import os
+import platform
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from starloom import __version__, cluster, errors, store
+from starloom.errors import ConfigError
+from starloom.progress import Progress
+from starloom.store import SCRATCH, UNITS, Built, Store
+
+Facts = dict[str, Any]  # what a unit says about itself, in JSON
+_EXTERNAL: Final = "external"
+_LABEL: Final = "label"
+
+
+def external(default: Any = dataclasses.MISSING) -> Any:
+    """A field that names something outside the store; it enters the fingerprint by `Stage.external_digests`."""
+    return field(default=default, metadata={_EXTERNAL: True})
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step. Fields that hold stages are its inputs; `external()` fields enter by digest; the rest is content."""
+
+    version: ClassVar[int] = 1  # raised by hand when the code's output changes; a test holds it
+    label: str = field(default="", kw_only=True, metadata={_LABEL: True})
+
+    @property
+    def step(self) -> str:
+        """The step's name: its class in snake_case, with the label that tells two of a class apart."""
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        return f"{name}:{self.label}" if self.label else name
+
+    def external_digests(self) -> dict[str, str]:
+        """Field name → digest of what it names, for every external field; read just before a build."""
+        return {}
+
+    def produce(self, work: Work) -> None:
+        """Write this step's files through `work`."""
+        raise NotImplementedError
+
+    def inputs(self) -> dict[str, Stage | tuple[Stage, ...]]:
+        """Field name → the upstream stage or stages that it holds."""
+        found: dict[str, Stage | tuple[Stage, ...]] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Stage):
+                found[item.name] = value
+            elif isinstance(value, (tuple, list)) and any(isinstance(one, Stage) for one in value):
+                if not all(isinstance(one, Stage) for one in value):
+                    raise ConfigError(f"{item.name} of {self.step} mixes stages with other values")
+                found[item.name] = tuple(value)
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """The content fields as JSON."""
+        skipped = self.inputs()
+        return {
+            item.name: as_json(getattr(self, item.name), f"{self.step}.{item.name}")
+            for item in dataclasses.fields(self)
+            if item.name not in skipped and not (item.metadata.get(_EXTERNAL) or item.metadata.get(_LABEL))
+        }
+
+
+def as_json(value: object, where: str) -> Any:
+    """A setting as JSON, each distinct value in one spelling. Raises ConfigError for what has none."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ConfigError(f"{where} is {value}; a setting is a finite number")
+        return value
+    if isinstance(value, enum.Enum):
+        return as_json(value.value, where)
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, (tuple, list)):
+        return [as_json(item, where) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item, where) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        body = {
+            item.name: as_json(getattr(value, item.name), f"{where}.{item.name}") for item in dataclasses.fields(value)
+        }
+        return {"type": type(value).__name__, **body}
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}:{value.__qualname__}"
+    raise ConfigError(
+        f"{where} is a {type(value).__name__}, which a manifest cannot hold; use numbers, text, tuples or "
+        "frozen dataclasses"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What decides where a stage lies: its fingerprint and everything that went into it."""
+
+    fingerprint: str
+    settings: dict[str, Any]
+    externals: dict[str, str]
+    inputs: dict[str, Any]  # field → fingerprint, or list of fingerprints
+
+
+class Identities:
+    """Fingerprints of the stages of a graph, each external thing looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Stage, Identity]] = {}  # the stage is held so that its id() stays its own
+
+    def of(self, stage: Stage) -> Identity:
+        known = self._known.get(id(stage))
+        if known is not None:
+            return known[1]
+        inputs: dict[str, Any] = {}
+        for name, value in stage.inputs().items():
+            inputs[name] = (
+                [self.of(one).fingerprint for one in value] if isinstance(value, tuple) else self.of(value).fingerprint
+            )
+        externals = stage.external_digests()
+        declared = {item.name for item in dataclasses.fields(stage) if item.metadata.get(_EXTERNAL)}
+        assert set(externals) == declared, f"{stage.step}: digests of {set(externals)} for the external {declared}"
+        family = type(stage).__module__.partition(".")[0]
+        body = {
+            "stage": f"{family}:{type(stage).__name__}",
+            "version": stage.version,
+            "settings": stage.settings(),
+            "externals": externals,
+            "inputs": inputs,
+        }
+        digest = hashlib.sha256(store.canonical_json(body)).hexdigest()[: store.FINGERPRINT_DIGITS]
+        identity = Identity(digest, body["settings"], externals, inputs)  # type: ignore[arg-type]
+        self._known[id(stage)] = (stage, identity)
+        return identity
+
+
+@dataclass(slots=True)
+class Runtime:
+    """How to execute: recorded in manifests, never fingerprinted."""
+
+    workers: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    save_every_s: float = 30.0  # seconds between the checkpoints of long work
+    progress: Progress = field(default_factory=Progress)
+    cluster: cluster.Cluster = field(default_factory=cluster.Local)
+
+
+class Unit:
+    """Files being written that become real together, or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.facts: Facts = {}
+
+    def path(self, name: str) -> Path:
+        """Where to write the file that will lie at `name` in the stage's directory."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class Work:
+    """A stage being built: its inputs, and the only way to write its files."""
+
+    def __init__(self, directory: Path, runtime: Runtime, inputs: Mapping[str, Built | tuple[Built, ...]]) -> None:
+        self.directory = directory
+        self.runtime = runtime
+        self.inputs = dict(inputs)
+        self.counts: dict[str, Any] = {}
+        self.summary = ""
+        self._records: dict[str, dict[str, Any]] = {}
+        self.resolved: dict[str, Any] = {}
+
+    def input(self, name: str) -> Built:
+        """The one directory behind an input field."""
+        built = self.inputs[name]
+        assert isinstance(built, Built), f"{name} holds several stages"
+        return built
+
+    def many(self, name: str) -> tuple[Built, ...]:
+        """The directories behind an input field that holds several stages, or none."""
+        built = self.inputs.get(name, ())
+        return (built,) if isinstance(built, Built) else built
+
+    def count(self, **counts: Any) -> None:
+        """Add to the manifest's counts: numbers are summed, dictionaries of numbers key by key."""
+        for name, value in counts.items():
+            if isinstance(value, Mapping):
+                mine = self.counts.setdefault(name, {})
+                for key, number in value.items():
+                    mine[key] = mine.get(key, 0) + number
+            else:
+                self.counts[name] = self.counts.get(name, 0) + value
+
+    def resolve(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What is only known at run time, made once and kept in `resolved.json` for every build that goes on."""
+        path = self.directory / "resolved.json"
+        if path.exists():
+            self.resolved = store.read_sealed_json(path)
+        else:
+            store.write_atomically(path, store.sealed_json(make()))
+            self.resolved = store.read_sealed_json(path)
+        self.resolved.pop("sealed")
+        return dict(self.resolved)
+
+    def _record_path(self, unit: str) -> Path:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*", unit), f"unit name {unit!r}"
+        return self.directory / UNITS / f"{unit}.json"
+
+    def finished(self, unit: str) -> Facts | None:
+        """Facts of a unit that an earlier build finished, its files checked; None when it must be made (again)."""
+        path = self._record_path(unit)
+        if not path.exists():
+            return None
+        try:
+            record = store.read_sealed_json(path)
+            sound = all(
+                (self.directory / name).is_file()
+                and store.sha256_of(self.directory / name) == (entry["bytes"], entry["sha256"])
+                for name, entry in record["files"].items()
+            )
+        except errors.DamagedError:
+            sound = False
+        if not sound:
+            self.runtime.progress.line(f"{self.directory / UNITS / unit} is damaged: it is made anew")
+            path.unlink(missing_ok=True)
+            return None
+        self._records[unit] = record
+        return dict(record["facts"])
+
+    def units(self) -> list[str]:
+        """Names of the units that records exist for, sorted; `finished` checks one."""
+        return sorted(path.stem for path in (self.directory / UNITS).glob("*.json"))
+
+    @contextmanager
+    def unit(self, unit: str, *, scratch: bool = False) -> Iterator[Unit]:
+        """Write files that appear together with their record when the block ends, and leave no trace if it fails.
+
+        Files of a scratch unit serve resuming only: they are gone when the stage is complete.
+        """
+        folder = self._fresh_folder(unit)
+        writing = Unit(folder)
+        yield writing
+        self._commit(unit, folder, writing.facts, _seal_files(folder), scratch)
+
+    def forget(self, unit: str) -> None:
+        """Remove a finished unit, its record first: an old checkpoint."""
+        record = self._records.pop(unit, None) or store.read_sealed_json(self._record_path(unit))
+        self._record_path(unit).unlink(missing_ok=True)
+        for name in record["files"]:
+            (self.directory / name).unlink(missing_ok=True)
+            parent = (self.directory / name).parent
+            if parent != self.directory and not any(parent.iterdir()):
+                parent.rmdir()
+
+    def map(
+        self, function: Callable[[Any, Path], Facts], units: Mapping[str, Any], *, scratch: bool = False
+    ) -> Iterator[tuple[str, Facts]]:
+        """Run `function(arguments, folder) -> facts` for each unit on the workers, and yield (unit, facts) in order.
+
+        The function writes its files into the folder. Finished units are skipped, their recorded facts yielded.
+        """
+        facts = {unit: self.finished(unit) for unit in units}
+        waiting = [unit for unit, known in facts.items() if known is None]
+        calls = [(function, units[unit], self._fresh_folder(unit)) for unit in waiting]
+        order = list(units)
+        with self.runtime.progress.task(self.directory.name.rpartition("-")[0], len(order), "shards") as advance:
+            advance(len(order) - len(waiting))
+            for position, (said, files) in self.runtime.cluster.map(_run_unit, calls):
+                self._commit(waiting[position], calls[position][2], said, files, scratch)
+                facts[waiting[position]] = said
+                advance(1)
+                while order and (known := facts[order[0]]) is not None:
+                    yield order.pop(0), known
+        for unit in order:
+            known = facts[unit]
+            assert known is not None
+            yield unit, known
+
+    def _fresh_folder(self, unit: str) -> Path:
+        folder = self.directory / SCRATCH / unit
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _commit(self, unit: str, folder: Path, facts: Facts, files: Mapping[str, Any], scratch: bool) -> None:
+        for name in files:
+            target = self.directory / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).replace(target)
+            store.fsync(target.parent)
+        shutil.rmtree(folder)
+        record = {"unit": unit, "files": dict(files), "facts": facts, "scratch": scratch}
+        self._record_path(unit).parent.mkdir(exist_ok=True)
+        store.write_atomically(self._record_path(unit), store.sealed_json(record))
+        self._records[unit] = record
+
+    def files(self) -> dict[str, Any]:
+        """Every file of this build's units, with size and SHA-256; scratch units are removed first."""
+        for unit in [unit for unit, record in self._records.items() if record["scratch"]]:
+            self.forget(unit)
+        return {name: entry for record in self._records.values() for name, entry in sorted(record["files"].items())}
+
+
+def _seal_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Force every file of a folder to the disk, and return name → bytes and SHA-256."""
+    sealed = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        store.fsync(path)
+        size, digest = store.sha256_of(path)
+        sealed[path.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
+    return sealed
+
+
+def _run_unit(call: tuple[Callable[[Any, Path], Facts], Any, Path]) -> tuple[Facts, dict[str, Any]]:
+    function, arguments, folder = call
+    with store.disk_errors(folder):
+        facts = function(arguments, folder)
+        return facts, _seal_files(folder)
+
+
+@functools.cache
+def code_revision() -> str:
+    """Which starloom runs: its version and a digest of its own source files."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*package.rglob("*.py"), *package.rglob("*.c"), *package.rglob("*.h")]):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def machine(runtime: Runtime) -> dict[str, Any]:
+    """How and on what a stage was built, for its manifest."""
+    libraries = {
+        name: str(getattr(sys.modules[name], "__version__", "?"))
+        for name in ("numpy", "pyarrow", "tokenizers", "torch")
+        if name in sys.modules
+    }
+    return {
+        "workers": runtime.workers,
+        "threads": runtime.threads,
+        "device": runtime.device,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "libraries": libraries,
+    }
+
+
+def build(
+    stage: Stage,
+    where: Store,
+    runtime: Runtime,
+    identities: Identities | None = None,
+    built: dict[int, Built] | None = None,
+) -> Built:
+    """Build a stage and whatever it needs, skipping what is complete. Returns its opened directory."""
+    identities = identities or Identities()
+    built = {} if built is None else built
+    if id(stage) in built:
+        return built[id(stage)]
+    inputs: dict[str, Built | tuple[Built, ...]] = {}
+    for name, value in stage.inputs().items():
+        inputs[name] = (
+            tuple(build(one, where, runtime, identities, built) for one in value)
+            if isinstance(value, tuple)
+            else build(value, where, runtime, identities, built)
+        )
+    built[id(stage)] = _build_one(stage, where, runtime, identities.of(stage), inputs)
+    return built[id(stage)]
+
+
+def _build_one(
+    stage: Stage, where: Store, runtime: Runtime, identity: Identity, inputs: Mapping[str, Built | tuple[Built, ...]]
+) -> Built:
+    where.prepare()
+    directory = where.directory(stage.step, identity.fingerprint)
+    if (directory / store.MANIFEST).is_file():
+        done = Built.open(directory)
+        runtime.progress.line(f"{stage.step:<14} {done.manifest['summary']}  (done before)")
+        return done
+    started = time.perf_counter()
+    with where.lock(directory), store.disk_errors(directory):
+        if (directory / store.MANIFEST).is_file():  # finished by another between the look and the lock
+            return Built.open(directory)
+        directory.mkdir(exist_ok=True)
+        store.clear_scratch(directory)
+        work = Work(directory, runtime, inputs)
+        stage.produce(work)
+        files = work.files()
+        if (directory / "resolved.json").exists():
+            size, digest = store.sha256_of(directory / "resolved.json")
+            files["resolved.json"] = {"bytes": size, "sha256": digest}
+        store.clear_scratch(directory)
+        seconds = time.perf_counter() - started
+        manifest = {
+            "stage": f"{type(stage).__module__}:{type(stage).__name__}",
+            "step": stage.step,
+            "version": stage.version,
+            "fingerprint": identity.fingerprint,
+            "settings": identity.settings,
+            "inputs": identity.inputs,
+            "externals": {
+                name: {"value": str(getattr(stage, name)), "digest": digest}
+                for name, digest in identity.externals.items()
+            },
+            "runtime": machine(runtime),
+            "resolved": work.resolved,
+            "counts": work.counts,
+            "summary": work.summary,
+            "files": dict(sorted(files.items())),
+            "purged": None,
+            "code": code_revision(),
+            "seconds": round(seconds, 3),
+            "peak_memory_bytes": _peak_memory(),
+        }
+        store.write_atomically(directory / store.MANIFEST, store.sealed_json(manifest))
+    runtime.progress.line(f"{stage.step:<14} {work.summary}  {seconds:.1f} s")
+    return Built.open(directory)
+
+
+def _peak_memory() -> int:
+    """Largest resident size in bytes of this process or of a worker that has ended, so far."""
+    scale = 1 if sys.platform == "darwin" else 1024
+    return scale * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
