@@ -60,6 +60,14 @@ class Stage:
         """Write this step's files through `work`."""
         raise NotImplementedError
 
+    def cost(self) -> str:
+        """What building will take, where the settings alone say it; empty where only an earlier build can."""
+        return ""
+
+    def closing(self, built: Built) -> str:
+        """What a person wants to read when the whole journey has ended; empty for most steps."""
+        return ""
+
     def inputs(self) -> dict[str, Stage | tuple[Stage, ...]]:
         """Field name → the upstream stage or stages that it holds."""
         found: dict[str, Stage | tuple[Stage, ...]] = {}

@@ -1,0 +1,3 @@
+from starloom.cli import main
+
+main()

@@ -1,0 +1,7 @@
+"""Recipes: functions that read like a paper's method section and return a Journey."""
+
+from __future__ import annotations
+
+from starloom.registry import Registry
+
+RECIPES = Registry("recipe", {"quickstart": "starloom.recipes.quickstart:quickstart"})

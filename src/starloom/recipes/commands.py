@@ -1,0 +1,343 @@
+"""`starloom run | plan | show | verify`: what a user does with recipes and with what they built."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from starloom import flags, stage
+from starloom.cluster import Local
+from starloom.errors import ConfigError, DamagedError, StoreError
+from starloom.flags import Assignment, flag
+from starloom.journey import Journey
+from starloom.progress import Progress, for_terminal
+from starloom.recipes import RECIPES
+from starloom.stage import Identities, Runtime, Stage, build, code_revision
+from starloom.store import MANIFEST, Built, Store, reopen
+
+
+@dataclass(frozen=True)
+class GraphFlags:
+    """What `run` and `plan` share."""
+
+    set: tuple[str, ...] = flag(
+        (), help="change a setting: STEP.KEY=VALUE, such as pack.context=1024 (repeatable)", metavar="STEP.KEY=VALUE"
+    )
+    until: str | None = flag(None, help="stop after this step", metavar="STEP")
+    store: Path = flag(Path("starloom-store"), help="folder that holds what is built", metavar="DIR")
+    json: bool = flag(False, help="print one JSON object instead of text")
+
+
+@dataclass(frozen=True)
+class RunFlags(GraphFlags):
+    """How a recipe is executed; none of it changes the data that comes out."""
+
+    workers: int | None = flag(None, help="worker processes for the corpus (default: all cores)")
+    threads: int | None = flag(None, help="threads for training and generation (default: all cores)")
+    device: str = flag("cpu", help="where the model computes: cpu, cuda")
+    save_every: float = flag(30.0, help="seconds between checkpoints")
+    quiet: bool = flag(False, help="no progress, no lines per step")
+
+
+@dataclass(frozen=True)
+class PlanFlags(GraphFlags):
+    """How a plan is shown."""
+
+    settings: str | None = flag(None, help="print the settings of one step, each as --set takes it", metavar="STEP")
+
+
+def _recipe_flags(argv: Sequence[str], cls: type, verb: str) -> tuple[str, dict[str, Any], Any]:
+    """(recipe name, its arguments, the flags of `cls`) from `RECIPE --flags`."""
+    names = ", ".join(RECIPES)
+    if not argv or argv[0].startswith("-"):
+        if argv and argv[0] in ("-h", "--help"):
+            print(
+                f"Usage: starloom {verb} RECIPE [FLAGS]\n\nRecipes: {names} (your own: package.module:function)\n\n"
+                f"starloom {verb} RECIPE --help lists a recipe's flags. Example: starloom {verb} quickstart --source ."
+            )
+            raise SystemExit(0)
+        raise ConfigError(f"starloom {verb} takes a recipe first: {names}, or package.module:function")
+    recipe = cast(Callable[..., Journey], RECIPES.get(argv[0]))
+    own = flags.from_signature(recipe)
+    own_fields = dataclasses.fields(own)
+    clash = {item.name for item in own_fields} & {item.name for item in dataclasses.fields(cls)}
+    if clash:
+        raise ConfigError(
+            f"recipe '{argv[0]}' has a parameter '{min(clash)}', which is a flag of every recipe; rename it"
+        )
+    both = dataclasses.make_dataclass(
+        cls.__name__,
+        [
+            (item.name, item.type, dataclasses.field(default=item.default, metadata=item.metadata))
+            for item in (*own_fields, *dataclasses.fields(cls))
+        ],
+        frozen=True,
+    )
+    both.__doc__ = own.__doc__
+    both.__annotations__ = {**own.__annotations__, **_hints(cls)}
+    values = dataclasses.asdict(flags.parse(both, argv[1:], f"starloom {verb} {argv[0]}"))
+    arguments = {item.name: values.pop(item.name) for item in own_fields}
+    return argv[0], arguments, cls(**values)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    import typing
+
+    return typing.get_type_hints(cls)
+
+
+def journey_of(recipe: str, arguments: dict[str, Any], graph: GraphFlags) -> Journey:
+    """The journey that a recipe and the flags describe."""
+    journey = cast(Callable[..., Journey], RECIPES.get(recipe))(**arguments)
+    if not isinstance(journey, Journey):
+        raise ConfigError(f"recipe '{recipe}' returned {type(journey).__name__}, not a Journey")
+    journey = journey.with_settings(map(Assignment.parse, graph.set))
+    return journey.until(graph.until) if graph.until else journey
+
+
+def run(argv: Sequence[str]) -> int:
+    """Build a recipe's journey, and print what each step has to say at the end."""
+    recipe, arguments, run_flags = _recipe_flags(argv, RunFlags, "run")
+    journey = journey_of(recipe, arguments, run_flags)
+    workers = _at_least_one(run_flags.workers, "--workers")
+    pool = Local(workers)
+    runtime = Runtime(
+        workers,
+        _at_least_one(run_flags.threads, "--threads"),
+        run_flags.device,
+        run_flags.save_every,
+        Progress() if run_flags.quiet or run_flags.json else for_terminal(),
+        pool,
+    )
+    store = Store(run_flags.store)
+    built: dict[int, Built] = {}
+    identities = Identities()
+    try:
+        for goal in journey.goals:
+            build(goal, store, runtime, identities, built)
+    finally:
+        pool.close()
+    results = {name: built[id(one)] for name, one in journey.steps().items()}
+    models = _link_models(store, recipe, results)
+    if run_flags.json:
+        print(
+            json.dumps(
+                {
+                    "recipe": recipe,
+                    "models": {name: str(path) for name, path in models.items()},
+                    "steps": {name: _brief(one) for name, one in results.items()},
+                },
+                indent=2,
+            )
+        )
+        return 0
+    for name, one in journey.steps().items():
+        closing = one.closing(results[name])
+        if closing:
+            print(f"\n{closing}")
+    for path in models.values():
+        print(f"\nmodel: {path}\n  starloom complete {path} --prompt 'def read_lines(path):'")
+    return 0
+
+
+def _at_least_one(number: int | None, flag_name: str) -> int:
+    if number is not None and number < 1:
+        raise ConfigError(f"{flag_name} is {number}; it must be at least 1")
+    return number or stage.cores()
+
+
+def _brief(built: Built) -> dict[str, Any]:
+    wanted = ("fingerprint", "summary", "counts", "resolved", "seconds", "peak_memory_bytes")
+    return {"directory": str(built.directory), **{key: built.manifest[key] for key in wanted}}
+
+
+def _link_models(store: Store, recipe: str, results: dict[str, Built]) -> dict[str, Path]:
+    """Point `models/RECIPE` at the newest model folder, a name that stays when fingerprints change."""
+    models = {}
+    for name, built in results.items():
+        if not {"config.json", "model.safetensors"} <= set(built.manifest["files"]):
+            continue
+        label = name.partition(":")[2]
+        link = store.root / "models" / (recipe.rpartition(":")[2] + (f"-{label}" if label else ""))
+        link.parent.mkdir(exist_ok=True)
+        fresh = link.with_name(f".{link.name}.{os.getpid()}")
+        fresh.symlink_to(Path("..") / built.directory.name)
+        fresh.replace(link)
+        models[name] = link
+    return models
+
+
+def plan(argv: Sequence[str]) -> int:
+    """List the steps of a recipe: where each lies, whether it is done, and what it cost or will cost."""
+    recipe, arguments, plan_flags = _recipe_flags(argv, PlanFlags, "plan")
+    journey = journey_of(recipe, arguments, plan_flags)
+    if plan_flags.settings:
+        return _print_settings(journey.step(plan_flags.settings), plan_flags.json)
+    store, identities = Store(plan_flags.store), Identities()
+    before = _seconds_before(store)
+    rows = []
+    for name, one in journey.steps().items():
+        directory = store.directory(name, identities.of(one).fingerprint)
+        rows.append({"step": name, "directory": str(directory), **_state(directory, one, before)})
+    if plan_flags.json:
+        print(json.dumps({"recipe": recipe, "steps": rows}, indent=2))
+        return 0
+    width = max(len(row["step"]) for row in rows)
+    for row in rows:
+        print(f"{row['step']:<{width}}  {row['state']:<24} {row['cost']:<20} {row['directory']}")
+    return 0
+
+
+def _state(directory: Path, one: Stage, before: dict[str, float]) -> dict[str, str]:
+    if (directory / MANIFEST).is_file():
+        try:
+            built = Built.open(directory)
+        except DamagedError:
+            return {"state": "damaged", "cost": "see starloom verify"}
+        mine = built.manifest["code"] == code_revision()
+        return {"state": "done" if mine else "done (by other code)", "cost": f"took {built.manifest['seconds']:.1f} s"}
+    cost = one.cost()
+    if not cost and one.step in before:
+        cost = f"about {before[one.step]:.0f} s (last time)"
+    return {"state": "unfinished" if directory.is_dir() else "to do", "cost": cost or "not known yet"}
+
+
+def _seconds_before(store: Store) -> dict[str, float]:
+    """Seconds that the newest build of each step took in this store."""
+    seconds = {}
+    for directory in store.directories():
+        if (directory / MANIFEST).is_file():
+            try:
+                built = Built.open(directory)
+            except DamagedError:
+                continue
+            seconds[built.name] = float(built.manifest["seconds"])
+    return seconds
+
+
+def _print_settings(one: Stage, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(one.settings(), indent=2))
+        return 0
+
+    def lines(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key != "type":
+                    lines(f"{prefix}.{key}", item)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+            for item in value:
+                settings = item.get("settings", {})
+                for key, setting in dict(settings).items():
+                    lines(f"{prefix.rpartition('.')[0]}.{item['name']}.{key}", setting)
+        else:
+            print(f"--set {prefix}={','.join(map(str, value)) if isinstance(value, list) else value}")
+
+    lines(one.step, one.settings())
+    return 0
+
+
+@dataclass(frozen=True)
+class ShowFlags:
+    """Render a step's manifest.
+
+    Examples:
+      starloom show starloom-store/mix-0123456789abcdef
+      starloom show mix                     the newest step of that name in the store
+    """
+
+    target: str = flag(help="a step's directory, or a step's name", positional=True, metavar="DIR|STEP")
+    store: Path = flag(Path("starloom-store"), help="where a step's name is looked up", metavar="DIR")
+    json: bool = flag(False, help="print the manifest as it is")
+
+
+def find(target: str, store: Store) -> Path:
+    """A step's directory by path, or the newest complete one by step name or by a fingerprint's beginning."""
+    path = Path(target)
+    if path.is_dir():
+        return path
+    candidates = [one for one in store.directories() if (one / MANIFEST).is_file()]
+    named = [
+        one
+        for one in candidates
+        if one.name.rpartition("-")[0] == target.replace(":", ".")
+        or (len(target) >= 6 and one.name.rpartition("-")[2].startswith(target))
+    ]
+    if not named:
+        steps = sorted({one.name.rpartition("-")[0] for one in candidates})
+        raise StoreError(
+            f"'{target}' is neither a directory nor a finished step of {store.root}; "
+            f"finished: {', '.join(steps) or 'none'}"
+        )
+    return named[-1]
+
+
+def show(argv: Sequence[str]) -> int:
+    """Print one manifest."""
+    show_flags = flags.parse(ShowFlags, argv, "starloom show")
+    built = Built.open(find(show_flags.target, Store(show_flags.store)))
+    if show_flags.json:
+        print(json.dumps(built.manifest, indent=2, ensure_ascii=False))
+    else:
+        from starloom.report.show import render_manifest
+
+        print(render_manifest(built))
+    return 0
+
+
+@dataclass(frozen=True)
+class VerifyFlags:
+    """Read every byte and compare it with the hashes in the manifests. Exit code 1 when anything differs.
+
+    Examples:
+      starloom verify starloom-store                     everything
+      starloom verify starloom-store/pack-0123456789abcdef
+      starloom verify --repair starloom-store            set damaged steps back; the next run makes them anew
+    """
+
+    target: str = flag(
+        "starloom-store", help="a store, a step's directory, or a step's name", positional=True, metavar="DIR|STEP"
+    )
+    repair: bool = flag(False, help="set damaged directories back to unfinished, so that the next run mends them")
+    json: bool = flag(False, help="print one JSON object")
+
+
+def verify(argv: Sequence[str]) -> int:
+    """Check a directory, or every finished directory of a store."""
+    verify_flags = flags.parse(VerifyFlags, argv, "starloom verify")
+    target = Path(verify_flags.target)
+    store = Store(target if target.is_dir() else Path("starloom-store"))
+    whole = target.is_dir() and not (target / MANIFEST).exists() and bool(store.directories())
+    directories = store.directories() if whole else [find(verify_flags.target, store)]
+    report: dict[str, list[str]] = {}
+    unfinished = []
+    for directory in directories:
+        if whole and not (directory / MANIFEST).exists():
+            unfinished.append(directory.name)
+            continue
+        try:
+            problems = Built.open(directory).verify()
+        except DamagedError as error:
+            problems = [str(error)]
+        report[str(directory)] = problems
+        if problems and verify_flags.repair:
+            reopen(directory)
+    bad = {name: problems for name, problems in report.items() if problems}
+    if verify_flags.json:
+        print(json.dumps({"sound": not bad, "directories": report, "unfinished": unfinished}, indent=2))
+    else:
+        for problems in bad.values():
+            print("\n".join(problems))
+        print(
+            f"{len(report) - len(bad)} of {len(report)} directories are sound"
+            + (f", {len(unfinished)} unfinished" if unfinished else "")
+        )
+        if bad and verify_flags.repair:
+            print("set back to unfinished; run the recipe again to make anew what is damaged", file=sys.stderr)
+    return 1 if bad else 0
