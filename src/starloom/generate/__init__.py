@@ -1,0 +1,1 @@
+"""WEIGHTS → COMPLETION: the protocols, an engine on ids, a session on text."""
