@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict, Unpack
 
 from starloom.errors import GenerationError
-from starloom.generate.sampling import Logits, Sampling
+from starloom.generate.sampling import GREEDY, Logits, Sampling
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 Capability = Literal["complete", "infill", "loglikelihood"]
@@ -57,7 +57,7 @@ class Request:
 
     prompt: tuple[int, ...]
     max_tokens: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling = GREEDY
     stop: frozenset[int] = frozenset()
     forbid: frozenset[int] = frozenset()
     logprobs: bool = False
@@ -134,12 +134,15 @@ class Settings:
         object.__setattr__(self, "stop", tuple(self.stop))
 
 
+DEFAULTS = Settings()
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """Text to go on from."""
 
     text: str
-    settings: Settings = Settings()
+    settings: Settings = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ class Hole:
 
     prefix: str
     suffix: str
-    settings: Settings = Settings()
+    settings: Settings = DEFAULTS
     mode: Mode = "psm"
 
 

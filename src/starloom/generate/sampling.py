@@ -41,6 +41,9 @@ class Sampling:
             raise GenerationError(f"seed is a whole number from 0 to 2**64 - 1, not {self.seed}")
 
 
+GREEDY = Sampling()
+
+
 def uniform(seed: int, position: int) -> float:
     """A number in [0, 1) for the id at this position of a sequence: Philox keyed by the seed, counted by the position."""
     raw = np.random.Philox(key=seed, counter=position).random_raw()
@@ -98,7 +101,8 @@ def distribution(logits: Logits, sampling: Sampling) -> Probabilities:
         result[int(logits.argmax())] = 1.0
         return result
     wide = logits.astype(np.float64)
-    wide = np.exp((wide - wide.max()) / sampling.temperature)
+    with np.errstate(over="ignore"):  # towards temperature 0, minus infinity is the right quotient
+        wide = np.exp((wide - wide.max()) / sampling.temperature)
     wide /= wide.sum()
     return keep_top_p(keep_top_k(wide, sampling.top_k), sampling.top_p)
 
