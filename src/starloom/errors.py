@@ -91,6 +91,10 @@ class MissingExtraError(StarloomError):
 
     def __init__(self, module: str, extra: str) -> None:
         super().__init__(f"{module} is not installed; run: pip install 'starloom[{extra}]'")
+        self._made_from = (module, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), self._made_from  # so that it survives the way from a worker process
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

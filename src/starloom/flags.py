@@ -118,35 +118,23 @@ class _Typed(click.ParamType[Any]):
 
 def _parameter(item: dataclasses.Field[Any], annotation: Any) -> click.Parameter:
     required = item.default is dataclasses.MISSING
-    default = None if required else item.default
     metavar, text = item.metadata.get("metavar"), item.metadata.get("help", "")
     kind, _ = optional(annotation)
     many = get_origin(kind) is tuple
-    element = get_args(kind)[0] if many else annotation
-    if item.metadata.get("positional"):
-        return click.Argument(
-            [item.name],
-            required=required,
-            default=default,
-            nargs=-1 if many else 1,
-            type=_Typed(element, item.name),
-            metavar=metavar or item.name.upper(),
-        )
     name = "--" + item.name.rstrip("_").replace("_", "-")
+    settings: dict[str, Any] = {"type": _Typed(get_args(kind)[0] if many else annotation, name), "metavar": metavar}
+    settings |= {"required": True} if required else {"default": item.default}
+    if item.metadata.get("positional"):
+        settings["type"].where = settings["metavar"] = metavar or item.name.upper()
+        return click.Argument([item.name], nargs=-1 if many else 1, **settings)
     if kind is bool:
-        spelled = f"{name}/--no-{name[2:]}" if default else name
-        return click.Option([spelled, item.name], is_flag=True, default=bool(default), help=text)
-    type_: Any = click.Choice(list(get_args(kind))) if get_origin(kind) is Literal else _Typed(element, name)
-    shown = default is not None and default != () and default != ""
+        spelled = f"{name}/--no-{name[2:]}" if item.default else name
+        return click.Option([spelled, item.name], is_flag=True, default=bool(item.default), help=text)
+    if get_origin(kind) is Literal:
+        settings["type"] = click.Choice(list(get_args(kind)))
+    shown = not required and item.default not in (None, (), "")
     return click.Option(
-        [name, item.name],
-        required=required,
-        default=default,
-        multiple=many,
-        help=text,
-        type=type_,
-        metavar=metavar,
-        show_default=str(default) if shown else False,
+        [name, item.name], multiple=many, help=text, show_default=str(item.default) if shown else False, **settings
     )
 
 
