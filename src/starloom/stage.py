@@ -199,6 +199,7 @@ class Work:
         self.summary = ""
         self._records: dict[str, dict[str, Any]] = {}
         self.resolved: dict[str, Any] = {}
+        self.externals: dict[str, str] = {}  # what the fingerprint saw outside: a stage checks that it reads the same
 
     def input(self, name: str) -> Built:
         """The one directory behind an input field."""
@@ -414,6 +415,7 @@ def _build_one(
         directory.mkdir(exist_ok=True)
         store.clear_scratch(directory)
         work = Work(directory, runtime, inputs)
+        work.externals = dict(identity.externals)
         stage.produce(work)
         files = work.files()
         if (directory / "resolved.json").exists():
