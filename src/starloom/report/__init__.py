@@ -1,0 +1,1 @@
+"""Pages and terminal tables for people, from manifests and sample rows."""
