@@ -87,7 +87,7 @@ def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 def _value(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
-    return repr(value) if isinstance(value, str) and value.strip() != value or value == "" else str(value)
+    return repr(value) if (isinstance(value, str) and value.strip() != value) or value == "" else str(value)
 
 
 def _inputs(built: Built) -> Iterator[tuple[str, str]]:
