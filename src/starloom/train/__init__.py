@@ -1,0 +1,1 @@
+"""LOGITS → WEIGHTS: the training loop and what it is made of."""

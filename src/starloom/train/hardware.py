@@ -1,0 +1,56 @@
+"""What the machine computes with: the precision that it is fast in, and the settings that make results repeat."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.utils.deterministic
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def has_bf16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether matrix products in bfloat16 run on hardware of their own; elsewhere they are emulated and slower."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(wanted: Precision, device: str) -> Precision:
+    """`auto` becomes bf16 where the hardware has it, else fp32: a function of the machine, never of a measurement."""
+    if wanted != "auto":
+        return wanted
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+def describe() -> dict[str, Any]:
+    """What, besides threads and precision, decides the bits of a result."""
+    return {"torch": torch.__version__, "instruction_set": torch.backends.cpu.get_cpu_capability()}
+
+
+@contextmanager
+def repeatable(threads: int, device: str) -> Iterator[None]:
+    """Fixed threads, deterministic algorithms, and a random state of its own that the caller's is restored after."""
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for before deterministic GEMMs
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    filling_before = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        try:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+            torch.use_deterministic_algorithms(deterministic_before)
+            torch.utils.deterministic.fill_uninitialized_memory = filling_before  # type: ignore[attr-defined]

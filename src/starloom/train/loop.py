@@ -1,0 +1,260 @@
+"""The training loop, top to bottom: batches → loss → gradients → update → log, held-out score, resume points.
+
+Everything in a step is a function of the job, the step number, the weights and the optimizer's state, and the last
+three are what a resume point holds: so a killed run ends at the weights of one that was never killed, bit for bit.
+"""
+
+# B sequences, T tokens of context
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from starloom import records
+from starloom.errors import MissingExtraError, TrainingError
+from starloom.models.config import GPTBigCodeConfig
+from starloom.models.gpt_bigcode import GPTBigCode
+from starloom.stage import Work
+from starloom.train import hardware, heldout
+from starloom.train.budget import calibration_steps
+from starloom.train.checkpoint import Checkpoints, State
+from starloom.train.hardware import Precision
+from starloom.train.interrupt import Interrupt
+from starloom.train.log import Curves, Log, Row, rows
+from starloom.train.optimizer import Optimizer, qkv_blocks
+from starloom.train.schedule import Schedule
+from starloom.train.settings import AdamW, Heldout, Muon
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What decides the weights, but for the data."""
+
+    config: GPTBigCodeConfig
+    optimizer: AdamW | Muon
+    schedule: Schedule
+    clip: float | None  # largest norm of the gradient
+    accumulate: int  # parts that a step's batch is computed in
+    seed: int
+    patience: int  # steps in a row without a finite gradient before the run ends
+    heldout: Heldout
+    precision: Precision
+    threads: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is trained on and scored with."""
+
+    batch: Callable[[int], Ids]  # step → [B, T + 1] ids: a pure function
+    tokens_a_step: int
+    context: int
+    byte_lengths: npt.NDArray[np.int32]  # bytes of each token id
+    heldout: npt.NDArray[np.generic]  # all held-out tokens, one after the other
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run."""
+
+    model: GPTBigCode
+    state: State
+    score: heldout.Score | None  # None: nothing was held out
+
+
+def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
+    """Train for `steps`, from the newest resume point of the directory where there is one.
+
+    Raises TrainingError when gradients stay without finite values, SystemExit after SIGTERM or Ctrl-C, all being saved.
+    """
+    progress = work.runtime.progress
+    with hardware.repeatable(job.threads, job.device):
+        model, optimizer = fresh(job)
+        weights = dict(model.named_parameters())
+        checkpoints = Checkpoints(work)
+        state, log_so_far = State(), b""
+        if (saved := checkpoints.newest()) is not None:
+            state, log_so_far = saved.state, saved.log
+            load_weights(weights, saved.model)
+            optimizer.load(saved.optimizer)
+            progress.line(f"going on from step {state.step:,} of {steps:,}")
+        look_after = looks(steps, job.heldout.times) if len(data.heldout) > 1 else set()
+
+        with (
+            Interrupt() as interrupt,
+            Log(work.directory / "log.jsonl", log_so_far) as log,
+            live_curves(work) as curves,
+            progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
+        ):
+            for ids in ahead(data.batch, state.step, steps):
+                began = time.perf_counter()
+                factor = job.schedule.factor(state.step, steps)
+                seed_dropout(job.seed, state.step)
+                loss, norm = gradients(model, ids, job)
+                finite = math.isfinite(loss) and math.isfinite(norm)
+                if finite:
+                    optimizer.step(factor)
+                optimizer.zero_grad()
+                seconds = time.perf_counter() - began
+
+                state.step += 1
+                state.tokens += data.tokens_a_step
+                state.seconds += seconds
+                state.skipped += not finite
+                state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+                in_bytes = int(data.byte_lengths[ids[:, 1:]].sum(dtype=np.int64))
+                row: Row = {
+                    "step": state.step,
+                    "tokens": state.tokens,
+                    "loss": loss if finite else None,
+                    "bits_per_byte": loss * data.tokens_a_step / math.log(2) / max(1, in_bytes) if finite else None,
+                    "gradient_norm": norm if finite else None,
+                    "learning_rate": job.optimizer.lr * factor,
+                    "skipped": state.skipped,
+                    "tokens_per_s": round(data.tokens_a_step / seconds, 1),
+                    "seconds": round(state.seconds, 3),
+                }
+                if state.skipped_in_a_row >= job.patience:
+                    raise TrainingError(
+                        f"no finite gradient in {job.patience} steps in a row, up to step {state.step}; the last "
+                        "checkpoint stays: lower the learning rate (pretrain.optimizer.lr), or look at the data of "
+                        f"these steps with `starloom follow --run {work.directory} --step {state.step - 1}`"
+                    )
+                if state.step in look_after and state.step < steps:
+                    row["heldout_bits_per_byte"] = look(model, data, job, job.heldout.quick_tokens).bits_per_byte
+                log.write(row)
+                curves(row)
+                advance(data.tokens_a_step, note=f"loss {loss:.3f}")
+
+                if interrupt.signal is not None or checkpoints.due() or state.step == steps:
+                    checkpoints.save(state, weights, optimizer.tensors(), log.path)
+                if interrupt.signal is not None:
+                    progress.line(
+                        f"{interrupt.signal.name}: stopped after step {state.step:,} of {steps:,}, all of it saved; "
+                        "the same command goes on from there"
+                    )
+                    raise SystemExit(interrupt.exit_code)
+
+        score = None
+        if len(data.heldout) > 1:
+            bound = job.heldout.final_tokens
+            with progress.task("held out", min(len(data.heldout), bound or len(data.heldout)), "tokens") as advance:
+                score = look(model, data, job, bound, advance)
+        return Outcome(model, state, score)
+
+
+def fresh(job: Job) -> tuple[GPTBigCode, Optimizer]:
+    """A model with the seed's weights, and its optimizer at the start."""
+    torch.manual_seed(job.seed)
+    model = GPTBigCode(job.config).to(job.device)
+    qkv = qkv_blocks(job.config.n_head, job.config.n_embd, job.config.multi_query)
+    dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
+    return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
+
+
+@torch.no_grad()
+def load_weights(weights: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    """Copy saved tensors over a model's own. Raises TrainingError when they are another model's."""
+    differing = sorted(set(weights) ^ set(saved)) or [n for n in weights if weights[n].shape != saved[n].shape]
+    if differing:
+        raise TrainingError(f"the checkpoint's weights do not fit this model: '{differing[0]}' differs")
+    for name, tensor in weights.items():
+        tensor.copy_(saved[name])
+
+
+def seed_dropout(seed: int, step: int) -> None:
+    """Make what is dropped in a step a function of the seed and the step."""
+    torch.manual_seed(int(records.uniform(seed, "dropout", step) * 2**53))
+
+
+def gradients(model: GPTBigCode, ids: Ids, job: Job) -> tuple[float, float]:
+    """Leave the batch's mean gradient in the parameters, clipped. Returns the loss in nats a token, and the gradient's
+    norm before clipping."""
+    ids_BT = torch.from_numpy(ids).to(job.device)
+    loss = torch.zeros((), device=job.device)
+    for part_BT in ids_BT.chunk(job.accumulate):
+        with computing(job):
+            part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:])
+        (part_loss / job.accumulate).backward()
+        loss += part_loss.detach() / job.accumulate
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
+    return loss.item(), norm.item()
+
+
+def computing(job: Job) -> torch.autocast:
+    """Matrix products in the job's precision; the weights stay fp32."""
+    return torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=job.precision == "bf16")
+
+
+def look(
+    model: GPTBigCode, data: Data, job: Job, bound: int | None, advance: Callable[[int], object] = lambda tokens: None
+) -> heldout.Score:
+    """Score the held-out text with what was learned so far."""
+    with computing(job):
+        return heldout.score(model, data.heldout, data.byte_lengths, data.context, bound, advance)
+
+
+def looks(steps: int, times: int) -> set[int]:
+    """The steps after which the held-out text gets a quick look: a function of the number of steps alone."""
+    return {steps * number // (times + 1) for number in range(1, times + 1)} - {0}
+
+
+def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[Ids]:
+    """The batches of steps `start` to `steps`, each drawn by another thread while the one before is trained on."""
+    with ThreadPoolExecutor(1, "batches") as pool:
+        coming = pool.submit(draw, start) if start < steps else None
+        for step in range(start, steps):
+            assert coming is not None
+            ids = coming.result()
+            coming = pool.submit(draw, step + 1) if step + 1 < steps else None
+            yield ids
+
+
+def step_times(job: Job, data: Data, seconds: float) -> list[float]:
+    """Seconds of each step of a calibration for a budget of `seconds`, on weights that are thrown away."""
+    with hardware.repeatable(job.threads, job.device):
+        model, optimizer = fresh(job)
+        numbers = itertools.count()
+
+        def timed_step() -> float:
+            began = time.perf_counter()
+            gradients(model, data.batch(next(numbers)), job)
+            optimizer.step(1e-3)
+            optimizer.zero_grad()
+            return time.perf_counter() - began
+
+        return calibration_steps(timed_step, seconds)
+
+
+@contextmanager
+def live_curves(work: Work) -> Iterator[Callable[[Row], None]]:
+    """Writes rows for TensorBoard while the run goes on, those of an earlier process first; a note where it is missing."""
+    folder = work.directory / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        curves = Curves(folder)
+    except MissingExtraError as error:
+        work.runtime.progress.line(f"no TensorBoard curves, log.jsonl holds the same: {error}")
+        yield lambda row: None
+        return
+    try:
+        for row in rows(work.directory / "log.jsonl"):
+            curves.add(row)
+        yield curves.add
+    finally:
+        curves.close()
