@@ -10,8 +10,10 @@ from starloom.generate import sampling
 from starloom.generate.sampling import Sampling
 
 # few distinct values, so that ties are common
-weights = st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, 8.0]), min_size=1, max_size=300).filter(any).map(
-    lambda values: np.array(values) / np.sum(values)
+weights = (
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 2.5, 8.0]), min_size=1, max_size=300)
+    .filter(any)
+    .map(lambda values: np.array(values) / np.sum(values))
 )
 shares = st.floats(0.01, 1.0)
 

@@ -108,6 +108,7 @@ class Options(TypedDict, total=False):
     seed: int
     stop: Sequence[str]
     logprobs: bool
+    cut_prompt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ class Settings:
     """How a completion is made, in terms that every generator understands.
 
     At most `max_tokens` ids; temperature 0 is greedy; top_k 0 and top_p 1 are off; the same seed gives the same text;
-    the text ends before the first of the `stop` strings.
+    the text ends before the first of the `stop` strings. With `cut_prompt`, a prompt keeps its end only, so that there is
+    room for `max_tokens` but at least half the context is the prompt's; without, one longer than the context is an error.
     """
 
     max_tokens: int = 128
@@ -125,6 +127,7 @@ class Settings:
     seed: int = 0
     stop: Sequence[str] = ()
     logprobs: bool = False
+    cut_prompt: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.stop, str):
@@ -164,7 +167,7 @@ class Completion:
     finish_reason: FinishReason
     stopped_by: str | None = None  # a stop string, a control's name such as "end_of_document", or "suffix"
     prompt_tokens: int = 0
-    dropped_tokens: int = 0  # of the prompt, to make room
+    prompt_cut: bool = False  # whether some of the prompt was left out to make room
     logprobs: tuple[float, ...] | None = None
 
 

@@ -1,0 +1,70 @@
+"""A model that says what it is told, and the vocabularies that the session's tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cache
+
+import numpy as np
+
+from starloom.generate.sampling import Logits
+from starloom.generate.session import Session
+from starloom.tokens import bpe
+from starloom.tokens.bpe import Vocabulary
+
+CORPUS = [
+    "def hello(world):\n    return world + 1\n\n\nprint('Hello world!')\n",
+    "# größe ñ 日本語 😀 ###\nif value is None:\n    return value\n",
+] * 3
+
+
+@cache
+def vocabulary(family: str = "starcoder2") -> Vocabulary:
+    return bpe.train(CORPUS, vocab_size=420, family=family)
+
+
+class ScriptedBackend:
+    """Whatever the prompt, what follows is the script, then ids of `beyond` for ever."""
+
+    def __init__(self, script: Sequence[int], vocabulary_size: int, context: int = 4000, beyond: int = 300) -> None:
+        self.script = list(script)
+        self.vocabulary_size = vocabulary_size
+        self.context = context
+        self.beyond = beyond
+        self.held: dict[int, list[int]] = {}
+        self.prompts: dict[int, list[int]] = {}  # by slot, the ids that came in pieces of several, or first
+        self.last_prompt: list[int] = []
+
+    def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
+        results = []
+        for slot, ids in batch:
+            if slot not in self.held or len(ids) > 1:
+                self.prompts.setdefault(slot, []).extend(ids)
+                self.last_prompt = self.prompts[slot]
+            held = self.held.setdefault(slot, [])
+            held.extend(ids)
+            drawn = len(held) - len(self.prompts[slot])
+            logits = np.zeros(self.vocabulary_size, np.float32)
+            logits[self.script[drawn] if drawn < len(self.script) else self.beyond] = 9
+            results.append(np.tile(logits, (len(ids), 1)) if slot in every else logits)
+        return results
+
+    def truncate(self, slot: int, length: int) -> None:
+        del self.held[slot][length:]
+
+    def share(self, source: int, slot: int, length: int) -> None:
+        raise NotImplementedError
+
+    def free(self, slot: int) -> None:
+        self.held.pop(slot, None)
+        self.prompts.pop(slot, None)
+
+
+def says(
+    script: Sequence[int] | str, family: str = "starcoder2", context: int = 4000
+) -> tuple[Session, ScriptedBackend]:
+    """A session whose model answers every prompt with the script; a text is then followed by end_of_document."""
+    words = vocabulary(family)
+    ids = [*words.encode(script), words.end_of_document] if isinstance(script, str) else script
+    backend = ScriptedBackend(ids, words.rows, context)
+    return Session(backend, words, name="scripted"), backend

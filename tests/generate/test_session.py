@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy_backend import NumpyBackend
+from scripted import ScriptedBackend, says, vocabulary
+
+import starloom
+from starloom.errors import CheckpointError, GenerationError, TokenizerError
+from starloom.generate.protocol import Completion, Generator, Hole, Likelihood, Prompt, Settings
+from starloom.generate.session import Session
+from starloom.tokens.bpe import Vocabulary
+
+texts = st.text(max_size=25)
+
+
+def random_session(seed: int = 0) -> Session:
+    """A real, random model over the real vocabulary."""
+    words = vocabulary()
+    return Session(NumpyBackend(words.rows, context=120, seed=seed), words)
+
+
+@given(texts)
+@settings(deadline=None)
+def test_any_text_comes_out_as_it_is_in_whole_characters(text: str) -> None:
+    session, _ = says(text)
+    stream = session.stream("", max_tokens=1000)
+    pieces = list(stream)
+    assert "".join(pieces) == text == stream.completion.text
+    assert (stream.completion.finish_reason, stream.completion.stopped_by) == ("stop", "end_of_document")
+
+
+@given(texts.filter(bool), st.data())
+@settings(deadline=None)
+def test_a_text_that_ends_within_a_character_ends_before_it(text: str, data: st.DataObject) -> None:
+    session, _ = says(text)
+    length = len(vocabulary().encode(text))
+    count = data.draw(st.integers(1, length))
+    completion = session.complete("", max_tokens=count)
+    whole = vocabulary().bytes_of(vocabulary().encode(text)[:count]).decode("utf-8", "ignore")
+    assert completion.text == whole
+    assert completion.finish_reason == "length"
+    assert len(completion.tokens) == count
+
+
+@given(st.lists(st.integers(38, 293), max_size=12))
+@settings(deadline=None)
+def test_bytes_that_are_no_text_become_replacement_characters(script: list[int]) -> None:
+    words = vocabulary()
+    session, _ = says([*script, words.encode("a")[0], words.end_of_document])
+    assert session.complete("", max_tokens=100).text == words.bytes_of(script).decode("utf-8", "replace") + "a"
+
+
+@given(texts, st.lists(st.text(min_size=1, max_size=3), max_size=2), st.data())
+@settings(deadline=None)
+def test_a_stop_string_ends_the_text_and_never_shows(text: str, strings: list[str], data: st.DataObject) -> None:
+    if text:
+        start = data.draw(st.integers(0, len(text) - 1))
+        strings.append(text[start : data.draw(st.integers(start + 1, len(text)))])
+    session, _ = says(text)
+    stream = session.stream("", stop=strings, max_tokens=1000)
+    shown = ""
+    for piece in stream:
+        shown += piece
+        assert not any(string in shown for string in strings)
+    found = [string for string in strings if string in text]
+    assert stream.completion.stopped_by == "end_of_document" if not found else stream.completion.stopped_by in found
+    assert text.startswith(shown)
+
+
+def test_a_stop_string_ends_the_request_in_the_engine_too() -> None:
+    session, backend = says("one two three")
+    completion = session.complete("", stop=["two"])
+    assert (completion.text, completion.stopped_by, completion.finish_reason) == ("one ", "two", "stop")
+    assert not session.engine.busy
+    assert not backend.held
+    assert vocabulary().decode(completion.tokens).startswith("one two")
+
+
+@pytest.mark.parametrize("name", ["file_separator", "fim_pad", "fim_prefix", "repository", "jupyter_code"])
+def test_any_control_token_ends_a_completion(name: str) -> None:
+    words = vocabulary()
+    session, _ = says([*words.encode("ab"), words.control(name), *words.encode("cd")])
+    completion = session.complete("x")
+    assert (completion.text, completion.finish_reason, completion.stopped_by) == ("ab", "stop", name)
+
+
+def test_a_redaction_mark_is_written_out() -> None:
+    words = vocabulary()
+    script = [*words.encode("mail "), words.control("redacted_email"), *words.encode("\n"), words.end_of_document]
+    assert says(script)[0].complete("x").text == "mail <EMAIL>\n"
+
+
+@pytest.mark.parametrize("family", ["santacoder", "starcoder", "starcoder2"])
+def test_a_sentinel_typed_into_a_prompt_stays_text(family: str) -> None:
+    words = vocabulary(family)
+    typed = "".join(words.spelling(token) for token in range(words.size) if words.is_control(token))
+    session, backend = says("x", family)
+    session.complete(typed)
+    assert not any(words.is_control(token) for token in backend.last_prompt)
+    assert words.decode(backend.last_prompt) == typed
+    session.infill(typed, typed)
+    assert sum(words.is_control(token) for token in backend.last_prompt) == 3
+
+
+def test_an_empty_prompt_starts_from_the_end_of_document() -> None:
+    session, backend = says("x")
+    assert session.complete("").prompt_tokens == 1
+    assert backend.last_prompt == [vocabulary().end_of_document]
+
+
+def test_a_prompt_that_is_not_empty_gets_nothing_in_front() -> None:
+    session, backend = says("x")
+    session.complete("def hello")
+    assert backend.last_prompt == vocabulary().encode("def hello")
+
+
+def test_a_prompt_longer_than_the_context_is_an_error_that_says_what_to_do() -> None:
+    session, _ = says("x", context=10)
+    with pytest.raises(
+        GenerationError, match=r"the prompt has 12 tokens and the context of scripted is 10; .*cut_prompt"
+    ):
+        session.complete("0123456789ab")
+
+
+def test_a_prompt_is_cut_on_the_left_to_keep_room_when_asked() -> None:
+    session, backend = says("x" * 50, context=20)
+    for max_tokens, kept in ((4, "456789" + "0123456789"), (15, "0123456789")):
+        completion = session.complete("0123456789" * 4, cut_prompt=True, max_tokens=max_tokens)
+        assert vocabulary().decode(backend.last_prompt) == kept
+        assert completion.prompt_cut
+        assert len(completion.tokens) == min(max_tokens, 10)
+    assert not session.complete("0123", cut_prompt=True, max_tokens=4).prompt_cut
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another() -> None:
+    session = random_session()
+    first, again, other = (session.complete("def", temperature=1.0, seed=seed).text for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_many_at_once_equal_one_after_the_other_in_the_order_asked() -> None:
+    session = random_session()
+    asks = [
+        Prompt(
+            "def " * (i % 5), Settings(max_tokens=3 + i % 7, temperature=0.9, seed=i, stop=("a", "\n"), logprobs=True)
+        )
+        for i in range(40)
+    ]
+    asks[11] = Prompt("x" * 500)
+    together = list(session.run(asks))
+    for ask, result in zip(asks, together, strict=True):
+        if isinstance(result, GenerationError):
+            assert ask is asks[11]
+        else:
+            assert result == session.start(ask).completion
+
+
+def test_run_may_be_left_early() -> None:
+    session = random_session()
+    for _ in session.run(Prompt("def", Settings(max_tokens=50, seed=i)) for i in range(30)):
+        break
+    session.engine.step()
+    assert not session.engine.busy
+
+
+def test_a_stream_that_is_dropped_gives_its_place_back() -> None:
+    session = random_session()
+    stream = session.stream("def", max_tokens=100, temperature=1.0)
+    next(stream)
+    del stream
+    assert not session.engine.busy
+
+
+def test_not_finite_logits_are_one_request_s_error() -> None:
+    words = vocabulary()
+    poison = words.encode("é")[0]
+    session = Session(NumpyBackend(words.rows, context=60, poison=poison), words)
+    good, bad = Settings(max_tokens=5), Settings(max_tokens=5, seed=1)
+    results = list(session.run([Prompt("abc", good), Prompt("é", bad), Prompt("abc", good)]))
+    assert isinstance(results[1], GenerationError)
+    assert results[0] == results[2]
+    with pytest.raises(GenerationError, match="not finite"):
+        session.complete("é")
+    assert isinstance(session.complete("abc"), Completion)
+
+
+def test_the_likelihood_of_a_text_is_that_of_its_ids() -> None:
+    session = random_session()
+    words = vocabulary()
+    context, continuation = "def hello(  ", "world):"
+    cut = len(words.encode("def hello("))
+    whole = words.encode(context + continuation)
+    results = session.loglikelihood([(context, continuation), ("", "world"), ("x" * 119, "  y"), ("a", "x" * 200)])
+    expected = session.engine.loglikelihood(
+        [(whole[:cut], whole[cut:]), ([words.end_of_document], words.encode("world"))]
+    )
+    assert results[:2] == expected
+    assert isinstance(results[2], Likelihood)  # the context lost its beginning
+    assert isinstance(results[3], GenerationError)
+
+
+def test_a_session_is_a_generator_and_says_what_it_can_do() -> None:
+    session: Generator = random_session()
+    assert session.capabilities == {"complete", "infill", "loglikelihood"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1}, "temperature"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stop": "\n"}, r"stop is a list of strings; write stop=\['\\n'\]"),
+        ({"stop": ["a", ""]}, "a stop string is empty"),
+    ],
+)
+def test_options_that_cannot_be_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(GenerationError, match=message):
+        random_session().complete("x", **options)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_of_another_model_is_refused() -> None:
+    words = vocabulary()
+    for rows in (words.size - 1, words.size + 2000):
+        with pytest.raises(TokenizerError, match=f"{words.size} tokens and its embedding .* rows: they do not belong"):
+            Session(ScriptedBackend([], rows), words)
+
+
+def test_padding_rows_of_the_embedding_are_never_drawn() -> None:
+    words = vocabulary("santacoder")
+    assert words.rows > words.size
+    session = Session(ScriptedBackend([words.rows - 1], words.rows, beyond=words.end_of_document), words)
+    assert all(token < words.size for token in session.complete("x", max_tokens=5).tokens)
+
+
+def test_a_missing_folder_and_a_missing_tokenizer_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no model folder at .*nowhere"):
+        starloom.load(str(tmp_path / "nowhere"))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        starloom.load(str(tmp_path))
+
+
+def without_fim() -> Vocabulary:
+    """SantaCoder's earliest tokenizer: no control but end_of_document."""
+    tokenizer = json.loads(vocabulary("santacoder").files()["tokenizer.json"])
+    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if "fim" not in token["content"]]
+    return Vocabulary(json.dumps(tokenizer).encode(), "test")
+
+
+def test_a_vocabulary_without_fill_in_the_middle_completes_and_says_that_it_cannot_infill() -> None:
+    words = without_fim()
+    session = Session(ScriptedBackend([words.end_of_document], words.rows), words)
+    assert session.complete("x").text == ""
+    assert "infill" not in session.capabilities
+    with pytest.raises(TokenizerError, match="no fim_prefix, fim_suffix, fim_middle, so it cannot infill"):
+        session.infill("a", "b")
+    with pytest.raises(TokenizerError, match="cannot infill"):
+        list(session.run([Hole("a", "b")]))
