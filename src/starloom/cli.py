@@ -14,8 +14,8 @@ from starloom.errors import ConfigError, StarloomError, suggestion
 COMMANDS = {
     "run": ("starloom.recipes.commands:run", "build what a recipe describes; go on where a killed run stopped"),
     "plan": ("starloom.recipes.commands:plan", "list a recipe's steps: directory, done or not, cost, settings"),
-    "show": ("starloom.recipes.commands:show", "render a step's manifest: settings, counts, files, how it was built"),
-    "verify": ("starloom.recipes.commands:verify", "check every byte of a directory or a store against its hashes"),
+    "show": ("starloom.recipes.inspection:show", "render a step's manifest: settings, counts, files, how it was built"),
+    "verify": ("starloom.recipes.inspection:verify", "check every byte of a directory or a store against its hashes"),
     "follow": ("starloom.lineage.follow:follow", "lead a file to its tokens, or a training step back to its files"),
     "complete": ("starloom.generate.commands:complete", "complete code with a trained model"),
     "infill": ("starloom.generate.commands:infill", "fill in the code at a line and column of a file"),

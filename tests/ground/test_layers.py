@@ -14,7 +14,7 @@ import starloom
 PACKAGE = Path(starloom.__file__).parent
 LAYERS = (
     ("errors", "records", "registry"),
-    ("stage", "store", "journey", "progress", "flags", "cluster", "native", "report"),
+    ("stage", "work", "store", "journey", "progress", "flags", "cluster", "native", "report"),
     ("corpus", "problems", "tokens", "sandbox", "attribution"),
     ("models",),
     ("train", "generate"),
@@ -22,7 +22,7 @@ LAYERS = (
     ("recipes", "cli", "doctor", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SIDEWAYS = {("train", "generate"), ("serve", "hub"), ("corpus", "problems")}  # allowed inside their level
+SIDEWAYS = {("train", "generate"), ("serve", "hub"), ("corpus", "problems"), ("tokens", "corpus")}  # allowed inside their level
 SAME_FLOOR = {0, 1, 6}  # the parts of these floors know each other
 
 

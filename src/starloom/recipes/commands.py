@@ -1,11 +1,10 @@
-"""`starloom run | plan | show | verify`: what a user does with recipes and with what they built."""
+"""`starloom run | plan`: build what a recipe describes, or say what that would take."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any, cast
 
 from starloom import flags, stage
 from starloom.cluster import Local
-from starloom.errors import ConfigError, DamagedError, StoreError
+from starloom.errors import ConfigError, DamagedError
 from starloom.flags import Assignment, flag
 from starloom.journey import Journey
 from starloom.progress import Progress, for_terminal
 from starloom.recipes import RECIPES
 from starloom.stage import Identities, Runtime, Stage, build, code_revision
-from starloom.store import MANIFEST, Built, Store, reopen
+from starloom.store import MANIFEST, Built, Store
 
 
 @dataclass(frozen=True)
@@ -241,103 +240,3 @@ def _print_settings(one: Stage, as_json: bool) -> int:
 
     lines(one.step, one.settings())
     return 0
-
-
-@dataclass(frozen=True)
-class ShowFlags:
-    """Render a step's manifest.
-
-    Examples:
-      starloom show starloom-store/mix-0123456789abcdef
-      starloom show mix                     the newest step of that name in the store
-    """
-
-    target: str = flag(help="a step's directory, or a step's name", positional=True, metavar="DIR|STEP")
-    store: Path = flag(Path("starloom-store"), help="where a step's name is looked up", metavar="DIR")
-    json: bool = flag(False, help="print the manifest as it is")
-
-
-def find(target: str, store: Store) -> Path:
-    """A step's directory by path, or the newest complete one by step name or by a fingerprint's beginning."""
-    path = Path(target)
-    if path.is_dir():
-        return path
-    candidates = [one for one in store.directories() if (one / MANIFEST).is_file()]
-    named = [
-        one
-        for one in candidates
-        if one.name.rpartition("-")[0] == target.replace(":", ".")
-        or (len(target) >= 6 and one.name.rpartition("-")[2].startswith(target))
-    ]
-    if not named:
-        steps = sorted({one.name.rpartition("-")[0] for one in candidates})
-        raise StoreError(
-            f"'{target}' is neither a directory nor a finished step of {store.root}; "
-            f"finished: {', '.join(steps) or 'none'}"
-        )
-    return named[-1]
-
-
-def show(argv: Sequence[str]) -> int:
-    """Print one manifest."""
-    show_flags = flags.parse(ShowFlags, argv, "starloom show")
-    built = Built.open(find(show_flags.target, Store(show_flags.store)))
-    if show_flags.json:
-        print(json.dumps(built.manifest, indent=2, ensure_ascii=False))
-    else:
-        from starloom.report.show import render_manifest
-
-        print(render_manifest(built))
-    return 0
-
-
-@dataclass(frozen=True)
-class VerifyFlags:
-    """Read every byte and compare it with the hashes in the manifests. Exit code 1 when anything differs.
-
-    Examples:
-      starloom verify starloom-store                     everything
-      starloom verify starloom-store/pack-0123456789abcdef
-      starloom verify --repair starloom-store            set damaged steps back; the next run makes them anew
-    """
-
-    target: str = flag(
-        "starloom-store", help="a store, a step's directory, or a step's name", positional=True, metavar="DIR|STEP"
-    )
-    repair: bool = flag(False, help="set damaged directories back to unfinished, so that the next run mends them")
-    json: bool = flag(False, help="print one JSON object")
-
-
-def verify(argv: Sequence[str]) -> int:
-    """Check a directory, or every finished directory of a store."""
-    verify_flags = flags.parse(VerifyFlags, argv, "starloom verify")
-    target = Path(verify_flags.target)
-    store = Store(target if target.is_dir() else Path("starloom-store"))
-    whole = target.is_dir() and not (target / MANIFEST).exists() and bool(store.directories())
-    directories = store.directories() if whole else [find(verify_flags.target, store)]
-    report: dict[str, list[str]] = {}
-    unfinished = []
-    for directory in directories:
-        if whole and not (directory / MANIFEST).exists():
-            unfinished.append(directory.name)
-            continue
-        try:
-            problems = Built.open(directory).verify()
-        except DamagedError as error:
-            problems = [str(error)]
-        report[str(directory)] = problems
-        if problems and verify_flags.repair:
-            reopen(directory)
-    bad = {name: problems for name, problems in report.items() if problems}
-    if verify_flags.json:
-        print(json.dumps({"sound": not bad, "directories": report, "unfinished": unfinished}, indent=2))
-    else:
-        for problems in bad.values():
-            print("\n".join(problems))
-        print(
-            f"{len(report) - len(bad)} of {len(report)} directories are sound"
-            + (f", {len(unfinished)} unfinished" if unfinished else "")
-        )
-        if bad and verify_flags.repair:
-            print("set back to unfinished; run the recipe again to make anew what is damaged", file=sys.stderr)
-    return 1 if bad else 0

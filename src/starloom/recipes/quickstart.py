@@ -44,7 +44,9 @@ def quickstart(
     license_ = corpus.License(files)
     quality = corpus.Rules(files, language, license_, rules=corpus.quickstart_rules(languages, licenses))
     twins = corpus.ExactDedup(files)
-    clean = corpus.Mix(files, (language, license_), (quality,), (twins,), layout="starcoder", heldout=HELD_OUT, seed=seed)
+    clean = corpus.Mix(
+        files, (language, license_), (quality,), (twins,), layout="starcoder", heldout=HELD_OUT, seed=seed
+    )
     vocab = tokens.TrainBPE(clean, vocab_size=vocab_size)
     packed = tokens.Pack(clean, vocab, context=context)
     base = train.Pretrain(
