@@ -1,0 +1,225 @@
+"""License of each file: of its repository, by what its metadata states and its license files show, and of its own
+SPDX header.
+
+What is covered: metadata and license files at the root of a repository, or that the metadata names; conflicts, which
+are resolved so that everything must be obeyed; one level, the repository. What is not covered: license files in
+subfolders, which do not yet overrule for what lies below them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from starloom.corpus.language import language_of, languages
+from starloom.corpus.license_expressions import (
+    UNRECOGNIZED,
+    as_expression,
+    combined,
+    explained,
+    ids,
+    license_type,
+)
+from starloom.corpus.license_metadata import statement
+from starloom.corpus.license_texts import recognize
+from starloom.corpus.schemas import ATTRIBUTE, Attribute, table_of
+from starloom.stage import Facts, Stage, Work
+from starloom.store import Built, write_table
+
+_LICENSE_FILE = re.compile(r"(?:[\w-]+[-_.])?(?:licen[cs]es?|copying|unlicense)(?:[-_. ].*)?", re.IGNORECASE)
+_HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n\r\"'`]{1,200})")
+_HEADER_CHARACTERS = 4096  # of a file in which a header is looked for; our choice
+_STDLIB = "python:stdlib"
+NO_LICENSE = Attribute(None, None, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one file tells about its repository's license."""
+
+    repository: str
+    path: str
+    how: str  # metadata, license_file
+    expressions: tuple[str, ...]  # what it states, or every license that its text shows
+    names: tuple[str, ...] = ()  # globs of license files, beside a metadata file
+
+
+def is_license_file(name: str) -> bool:
+    """LICENSE, LICENCE, COPYING or UNLICENSE, with what is hung on them, but no program that is called so."""
+    if not _LICENSE_FILE.fullmatch(name):
+        return False
+    return languages().get(language_of(name.encode("utf-8", "surrogateescape")).value or "") != "programming"
+
+
+def evidence_of(repository: str, path: str, text: str) -> Evidence | None:
+    """What a file tells about its repository's license; None for a file that is not asked."""
+    name = path.rpartition("/")[2]
+    stated = statement(name, text)
+    if stated is not None:
+        return Evidence(repository, path, "metadata", (stated.expression,) if stated.expression else (), stated.files)
+    if is_license_file(name) or "LICENSES/" in path:  # the REUSE folder
+        header = spdx_header(text)
+        return Evidence(repository, path, "license_file", recognize(text) or ((header,) if header else ()))
+    return None
+
+
+def spdx_header(text: str) -> str | None:
+    """The expression behind `SPDX-License-Identifier:` near the top of a file; None where it is none."""
+    found = _HEADER.search(text, 0, _HEADER_CHARACTERS)
+    if found is None:
+        return None
+    return as_expression(re.sub(r"(\*/|-->|#\}|\*\)|%>).*$", "", found[1]).strip())
+
+
+def repository_license(evidence: Iterable[Evidence], root: str) -> Attribute:
+    """License of a repository whose files all lie below `root` (a folder with a slash at its end, or nothing)."""
+    metadata: list[str] = []
+    texts: list[str] = []
+    unrecognized = False
+    near = [one for one in evidence if one.path.startswith(root)]
+    asked = [one for one in near if one.how == "metadata" and _at_root(one.path.removeprefix(root))]
+    globs = [glob for one in asked for glob in one.names]
+    for one in asked:
+        metadata += one.expressions
+    for one in near:
+        place = one.path.removeprefix(root)
+        named = any(fnmatch.fnmatchcase(place, glob) for glob in globs)
+        if one.how == "license_file" and (named or _at_root(place)):
+            texts += one.expressions
+            unrecognized = unrecognized or not one.expressions
+    value = combined(metadata, sorted(set(texts)))
+    if value is None:
+        return Attribute(UNRECOGNIZED, "license_file", 0.3) if unrecognized else NO_LICENSE
+    if metadata and texts:
+        agree = combined(metadata, []) == value
+        return Attribute(value, "metadata and license_file", 1.0 if agree else 0.8)
+    return Attribute(value, "metadata", 0.9) if metadata else Attribute(value, "license_file", 0.9)
+
+
+def _at_root(place: str) -> bool:
+    """Whether a path tells about the whole repository: at its root, in the REUSE folder, or a wheel's own metadata."""
+    return "/" not in place or re.match(r"LICENSES/[^/]+$|[^/]+\.dist-info/", place) is not None
+
+
+def file_license(repository: Attribute, header: str | None) -> Attribute:
+    """License of one file: its own header where the repository's license names it, else both must be obeyed."""
+    if header is None:
+        return repository
+    if repository.value is None or all(explained(one, repository.value) for one in ids(header)):
+        return Attribute(header, "spdx_header", 1.0)
+    return Attribute(combined([repository.value, header], []), f"{repository.how} and spdx_header", 0.8)
+
+
+def gather(files: pa.Table) -> tuple[list[Evidence], dict[str, str]]:
+    """Evidence in a shard, and for each repository the folder that all its files of the shard lie in."""
+    found = []
+    folders: dict[str, list[str]] = {}
+    columns = (files[name].to_pylist() for name in ("repository", "path", "text"))
+    for repository, path, text in zip(*columns, strict=True):
+        spelled = path.decode("utf-8", "backslashreplace")  # for names and prefixes, not to open it
+        folder = spelled.split("/")[:-1]
+        folders[repository] = _common(folders.get(repository, folder), folder)
+        one = evidence_of(repository, spelled, text) if text is not None else None
+        if one is not None:
+            found.append(one)
+    return found, {repository: "".join(f"{part}/" for part in folder) for repository, folder in folders.items()}
+
+
+def _common(one: list[str], other: list[str]) -> list[str]:
+    length = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            break
+        length += 1
+    return one[:length]
+
+
+def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str]]]) -> dict[str, Attribute]:
+    """License of every repository, from what its shards told."""
+    evidence: dict[str, list[Evidence]] = {}
+    roots: dict[str, list[str]] = {}
+    for found, folders in gathered:
+        for repository, folder in folders.items():
+            parts = folder.split("/")[:-1]
+            roots[repository] = _common(roots.get(repository, parts), parts)
+        for one in found:
+            evidence.setdefault(one.repository, []).append(one)
+    licenses = {}
+    for repository, parts in roots.items():
+        root = "".join(f"{part}/" for part in parts)
+        licenses[repository] = repository_license(evidence.get(repository, []), root)
+        if repository == _STDLIB and licenses[repository].value is None:
+            licenses[repository] = Attribute("PSF-2.0", "source", 1.0)  # Python's source tree is under it
+    return licenses
+
+
+def licenses_of(files: pa.Table, repositories: dict[str, Attribute]) -> pa.Table:
+    """The attribute rows of a shard with columns id, repository and text."""
+    columns = (files[name].to_pylist() for name in ("id", "repository", "text"))
+    rows = (
+        {"id": document, **file_license(repositories[name], spdx_header(text) if text else None)._asdict()}
+        for document, name, text in zip(*columns, strict=True)
+    )
+    return table_of(rows, ATTRIBUTE)
+
+
+def _gather_part(call: tuple[Built, str], folder: Path) -> Facts:
+    files, part = call
+    evidence, folders = gather(files.table(part, ["repository", "path", "text"]))
+    said: list[dict[str, Any]] = [
+        {"repository": one.repository, "path": one.path, "how": one.how, "expressions": one.expressions,
+         "names": one.names}
+        for one in evidence
+    ]  # fmt: skip
+    return {"evidence": said, "folders": folders}
+
+
+def _license_part(call: tuple[Built, str, dict[str, Attribute]], folder: Path) -> Facts:
+    files, part, repositories = call
+    table = licenses_of(files.table(part, ["id", "repository", "text"]), repositories)
+    write_table(folder / part, table)
+    types: dict[str, int] = {}
+    for value in table["value"].to_pylist():
+        types[license_type(value)] = types.get(license_type(value), 0) + 1
+    return {"rows": len(table), "types": types}
+
+
+@dataclass(frozen=True, slots=True)
+class License(Stage):
+    """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
+
+    files: Stage
+
+    def produce(self, work: Work) -> None:
+        files = work.input("files")
+        parts = files.parts()
+        told = work.map(
+            _gather_part,
+            {part.replace("part-", "evidence-").removesuffix(".parquet"): (files, part) for part in parts},
+            scratch=True,
+        )
+        repositories = decide(_read_evidence(told))
+        calls = {}
+        for part in parts:
+            here = set(files.table(part, ["repository"])["repository"].to_pylist())
+            calls[part.removesuffix(".parquet")] = (files, part, {name: repositories[name] for name in sorted(here)})
+        for _, facts in work.map(_license_part, calls):
+            work.count(rows_in=facts["rows"], rows_out=facts["rows"], types=facts["types"])
+        types = work.counts.get("types", {})
+        said = ", ".join(f"{name} {number:,}" for name, number in sorted(types.items()))
+        work.summary = f"{work.counts.get('rows_in', 0):,} files in {len(repositories):,} repositories ({said})"
+
+
+def _read_evidence(told: Iterable[tuple[str, Facts]]) -> Iterator[tuple[list[Evidence], dict[str, str]]]:
+    for _, facts in told:
+        found = [
+            Evidence(one["repository"], one["path"], one["how"], tuple(one["expressions"]), tuple(one["names"]))
+            for one in facts["evidence"]
+        ]
+        yield found, facts["folders"]

@@ -1,0 +1,139 @@
+"""What a package says about its license: pyproject.toml, setup.cfg, package.json, Cargo.toml, METADATA and PKG-INFO.
+
+Nothing of the package is run. A file that cannot be parsed says nothing.
+"""
+
+from __future__ import annotations
+
+import configparser
+import email.parser
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from starloom.corpus.license_expressions import UNRECOGNIZED, as_expression, named
+from starloom.corpus.license_texts import recognize
+
+
+class Statement(NamedTuple):
+    """What one metadata file says: an SPDX expression, and globs of the license files that it names."""
+
+    expression: str | None
+    files: tuple[str, ...] = ()
+
+
+_NOTHING = Statement(None)
+_CLASSIFIER = "License :: "
+
+
+def statement(name: str, text: str) -> Statement | None:
+    """What a file of this name states; None for a name that is no package's metadata."""
+    reader = _READERS.get(name)
+    if reader is None:
+        return None
+    try:
+        return reader(text)
+    except (ValueError, RecursionError, configparser.Error):  # ValueError: malformed JSON and TOML
+        return _NOTHING
+
+
+def _free_text(text: object) -> str | None:
+    """A license as people write it: an expression, a name, or the whole text; UNRECOGNIZED for words of another kind."""
+    if not isinstance(text, str) or not text.strip() or text.strip().upper() in ("UNKNOWN", "NONE"):
+        return None
+    return as_expression(text) or named(text) or " AND ".join(recognize(text)) or UNRECOGNIZED
+
+
+def _from_classifiers(classifiers: object) -> str | None:
+    if not isinstance(classifiers, list):
+        return None
+    names = [str(one).rpartition(" :: ")[2] for one in classifiers if str(one).startswith(_CLASSIFIER)]
+    found = sorted({expression for name in names if (expression := named(name)) is not None})
+    return " AND ".join(f"({one})" if " " in one else one for one in found) or None
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _pyproject(text: str) -> Statement:
+    data = tomllib.loads(text)
+    project = _table(data.get("project"))
+    license_ = project.get("license")
+    files = _strings(project.get("license-files"))
+    if isinstance(license_, dict):
+        if isinstance(license_.get("file"), str):
+            files += (license_["file"],)
+        license_ = license_.get("text")
+    found = _free_text(license_) or _from_classifiers(project.get("classifiers"))
+    poetry = _table(_table(data.get("tool")).get("poetry"))
+    return Statement(found or _free_text(poetry.get("license")) or _from_classifiers(poetry.get("classifiers")), files)
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _setup_cfg(text: str) -> Statement:
+    parser = configparser.RawConfigParser()
+    parser.read_string(text)
+    if not parser.has_section("metadata"):
+        return _NOTHING
+    fields = dict(parser.items("metadata"))
+    files = fields.get("license_files", fields.get("license_file", ""))
+    classifiers = [line.strip() for line in fields.get("classifiers", fields.get("classifier", "")).splitlines()]
+    return Statement(
+        _free_text(fields.get("license")) or _from_classifiers(classifiers),
+        tuple(one for one in re.split(r"[\s,]+", files) if one),
+    )
+
+
+def _package_json(text: str) -> Statement:
+    data = _table(json.loads(text))
+    stated: list[object] = [data.get("license"), *_list(data.get("licenses"))]
+    names = [one.get("type") if isinstance(one, dict) else one for one in stated]
+    if "UNLICENSED" in names:  # npm's word for "all rights reserved"
+        return Statement("LicenseRef-proprietary")
+    files = tuple(
+        name.removeprefix("SEE LICENSE IN ").strip("<>")
+        for name in names
+        if isinstance(name, str) and name.startswith("SEE LICENSE IN ")
+    )
+    found = [expression for name in names if (expression := _free_text(name)) is not None]
+    return Statement(" OR ".join(f"({one})" if " " in one else one for one in found) or None, files)
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _cargo_toml(text: str) -> Statement:
+    package = _table(tomllib.loads(text).get("package"))
+    license_, file = package.get("license"), package.get("license-file")
+    if isinstance(license_, str):
+        license_ = license_.replace("/", " OR ")  # the old spelling of a choice
+    return Statement(_free_text(license_), (file,) if isinstance(file, str) else ())
+
+
+def _python_metadata(text: str) -> Statement:
+    headers = email.parser.HeaderParser().parsestr(text)
+
+    def every(name: str) -> Iterator[str]:
+        return (str(value) for value in headers.get_all(name, []))
+
+    stated = next(every("License-Expression"), None)
+    found = as_expression(stated) if stated else None
+    found = found or _free_text(next(every("License"), None)) or _from_classifiers(list(every("Classifier")))
+    return Statement(found, tuple(every("License-File")))
+
+
+_READERS: dict[str, Callable[[str], Statement]] = {
+    "pyproject.toml": _pyproject,
+    "setup.cfg": _setup_cfg,
+    "package.json": _package_json,
+    "Cargo.toml": _cargo_toml,
+    "METADATA": _python_metadata,
+    "PKG-INFO": _python_metadata,
+}

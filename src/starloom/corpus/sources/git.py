@@ -1,0 +1,267 @@
+"""A git repository at one revision, bare or not: its objects are parsed, git is not run, and no work tree is touched.
+
+What is covered: hooks, filters, submodules, symbolic links, unsafe names, objects that are damaged or unpack to more
+than they may. What is not covered: dulwich's own parsing of packs, indexes, refs and the configuration file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
+from dulwich.objects import Blob, Commit, ShaFile, Tag, Tree
+from dulwich.pack import ApplyDeltaError, PackFileDisappeared, UnresolvedDeltas
+from dulwich.repo import InvalidWorktreeConfiguration, Repo, UnsupportedExtension, UnsupportedVersion
+
+from starloom.corpus.sources.git_objects import LARGEST_OBJECT, object_size
+from starloom.corpus.sources.listing import (
+    Entry,
+    Listing,
+    Raw,
+    Repository,
+    digest_of,
+    printable,
+    take,
+    unsafe_name,
+)
+from starloom.errors import SourceError
+
+MOST_FILES = 5_000_000  # the largest public trees hold half a million; a tree of trees can name 10^10; our choice
+_LINK, _SUBMODULE = 0o120000, 0o160000
+_DAMAGE = (
+    ApplyDeltaError,
+    AssertionError,  # dulwich asserts on damaged packs
+    ChecksumMismatch,
+    FileFormatException,
+    PackFileDisappeared,
+    UnresolvedDeltas,
+    KeyError,
+    IndexError,
+    ValueError,
+    zlib.error,
+    OSError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """The files of one commit."""
+
+    path: Path
+    revision: str = "HEAD"
+
+    def listing(self) -> Listing:
+        with self._opened() as repo:
+            commit = self._commit(repo)
+            repository = Repository(*self._name(repo), commit.id.decode(), commit.commit_time)
+            skipped: Counter[str] = Counter()
+            entries = sorted(self._entries(repo, commit, repository.name, skipped), key=lambda entry: entry.path)
+        if not entries:
+            raise SourceError(f"{self._where(commit.id)} holds no files; choose another revision with git:PATH@REV")
+        digest = f"{repository.name} {commit.id.decode()} {digest_of([repository.name.encode()])[:8]}"
+        return Listing(digest, {repository.name: repository}, entries, dict(skipped))
+
+    def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
+        with self._opened() as repo:
+            for entry in entries:
+                if entry.size > max_bytes:
+                    yield Raw(entry.blob, None, entry.size)
+                    continue
+                assert entry.blob is not None
+                data = self._object(repo, Blob, entry.blob.encode(), printable(entry.path))
+                raw = take([data], entry.size, max_bytes)
+                assert raw is not None, "the size of an object is in its header, and its header is in its id"
+                yield raw
+
+    def _where(self, commit: bytes) -> str:
+        return f"git repository {self.path} at {commit.decode()[:12]}"
+
+    @contextmanager
+    def _opened(self) -> Iterator[Repo]:
+        try:
+            repo = Repo(str(self.path))
+        except NotGitRepository:
+            raise SourceError(
+                f"{self.path} is no git repository; a plain folder is read with folder:{self.path}"
+            ) from None
+        except (UnsupportedVersion, UnsupportedExtension, InvalidWorktreeConfiguration, ValueError, OSError) as error:
+            raise SourceError(f"git repository {self.path} cannot be opened: {printable(str(error))}") from None
+        try:
+            if repo.object_format.hex_length != 40:
+                raise SourceError(
+                    f"git repository {self.path} names objects by SHA-256, which is not read yet; "
+                    f"export it with `git archive` and read archive:FILE.tar"
+                )
+            repo.object_store.loose_object_size_limit = LARGEST_OBJECT  # the repository's own settings could raise it
+            yield repo
+        finally:
+            repo.close()
+
+    @contextmanager
+    def _damage(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            missing = isinstance(error, KeyError)
+            why = "is missing (a partial clone?)" if missing else f"is damaged ({type(error).__name__})"
+            raise SourceError(f"git repository {self.path}: {what} {why}; run `git fsck` there") from None
+
+    def _commit(self, repo: Repo) -> Commit:
+        """The commit that the revision names: HEAD, a branch, a tag, or the start of a commit id."""
+        with self._damage("its refs"):
+            refs = {name: repo.refs[name] for name in repo.refs.allkeys() if self._exists(repo, name)}
+        spelled = self.revision.encode("utf-8", "surrogateescape")
+        found = next(
+            (
+                refs[name]
+                for form in (
+                    b"%s",
+                    b"refs/%s",
+                    b"refs/tags/%s",
+                    b"refs/heads/%s",
+                    b"refs/remotes/%s",
+                    b"refs/remotes/origin/%s",
+                )
+                if (name := form % spelled) in refs
+            ),
+            None,
+        )
+        if found is None and re.fullmatch(rb"[0-9a-fA-F]{4,40}", spelled):
+            found = self._abbreviated(repo, spelled.lower())
+        if found is None:
+            if not refs:
+                raise SourceError(
+                    f"git repository {self.path} has no commits; commit something, or read folder:{self.path}"
+                )
+            short = sorted(
+                {re.sub(rb"^refs/(tags|heads|remotes)/", b"", name).decode("utf-8", "replace") for name in refs}
+                - {"HEAD"}
+            )
+            near = difflib.get_close_matches(self.revision, short, n=3, cutoff=0.5) or short[:5]
+            raise SourceError(
+                f"git repository {self.path} has no revision '{self.revision}'; there are {', '.join(near)}"
+            )
+        with self._damage(f"object {found.decode()}"):
+            kind: type[ShaFile] = type(repo.object_store[found])
+            for _ in range(8):  # a tag may name a tag
+                if kind is not Tag:
+                    break
+                kind, found = Tag.from_string(self._object(repo, Tag, found, self.revision)).object
+        if kind is not Commit:
+            raise SourceError(
+                f"git repository {self.path}: '{self.revision}' is a {kind.type_name.decode()}, "
+                "not a commit; name a branch, a tag or a commit"
+            )
+        with self._damage(f"commit {found.decode()}"):
+            return Commit.from_string(self._object(repo, Commit, found, self.revision))
+
+    def _object(self, repo: Repo, kind: type[ShaFile], name: bytes, where: str) -> bytes:
+        """The content of an object, checked to be what its id says."""
+        what = f"{kind.type_name.decode()} {name.decode()} ({where})"
+        with self._damage(what):
+            if object_size(repo, name) > LARGEST_OBJECT:
+                raise SourceError(
+                    f"git repository {self.path}: {what} is larger than {LARGEST_OBJECT:,} bytes; it is not read"
+                )
+            number, data = repo.object_store.get_raw(name)
+        content: bytes = data
+        header = b"%s %d\0" % (kind.type_name, len(content))
+        if (
+            number != kind.type_num
+            or hashlib.sha1(header + content, usedforsecurity=False).hexdigest() != name.decode()
+        ):
+            raise SourceError(
+                f"git repository {self.path}: {what} is damaged: its content is not its id; run `git fsck` there"
+            )
+        return content
+
+    @staticmethod
+    def _exists(repo: Repo, name: bytes) -> bool:
+        try:
+            return bool(repo.refs[name])
+        except KeyError:  # HEAD of a repository without commits
+            return False
+
+    def _abbreviated(self, repo: Repo, prefix: bytes) -> bytes | None:
+        with self._damage("its object index"):
+            found = sorted(set(repo.object_store.iter_prefix(prefix)))
+            commits = [one for one in found if repo.object_store.get_raw(one)[0] in (Commit.type_num, Tag.type_num)]
+        if len(commits) > 1:
+            raise SourceError(
+                f"git repository {self.path}: '{self.revision}' begins {len(commits)} commits; give more digits"
+            )
+        return next(iter(commits or found), None)
+
+    def _entries(self, repo: Repo, commit: Commit, repository: str, skipped: Counter[str]) -> Iterator[Entry]:
+        waiting: list[tuple[bytes, bytes]] = [(b"", commit.tree)]
+        seen = 0
+        while waiting:
+            base, tree_id = waiting.pop()
+            where = printable(base) or "/"
+            content = self._object(repo, Tree, tree_id, where)
+            with self._damage(f"tree {tree_id.decode()} ({where})"):
+                items = list(Tree.from_string(content).iteritems())
+            seen += len(items)
+            if seen > MOST_FILES:
+                raise SourceError(f"git repository {self.path} names more than {MOST_FILES:,} files; it is not read")
+            names = Counter(item.path for item in items)
+            for item in items:
+                kind = item.mode & 0o170000
+                if unsafe_name(item.path) or b"/" in item.path or names[item.path] > 1:
+                    skipped["unsafe_name"] += 1
+                elif kind == 0o040000:
+                    waiting.append((base + item.path + b"/", item.sha))
+                elif kind in (_LINK, _SUBMODULE):
+                    skipped["symbolic_link" if kind == _LINK else "submodule"] += 1
+                else:
+                    with self._damage(f"blob {item.sha.decode()} ({printable(base + item.path)})"):
+                        size = object_size(repo, item.sha)
+                    yield Entry(repository, base + item.path, size, blob=item.sha.decode())
+
+    def _name(self, repo: Repo) -> tuple[str, str | None]:
+        """Canonical repository and owner, from the remote that it was cloned from; else its folder's name."""
+        try:
+            url = repo.get_config().get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
+        except KeyError:
+            url = ""
+        known = canonical_remote(url)
+        if known is not None:
+            return known
+        folder = self.path.resolve()
+        name = folder.parent.name if folder.name == ".git" else folder.name.removesuffix(".git")
+        return f"folder:{printable(name) or 'root'}", None
+
+
+def canonical_remote(url: str) -> tuple[str, str] | None:
+    """(`github.com/owner/name`, `owner`), case-folded, of an ssh or https URL; None for a path, or what is no such URL.
+
+    User names, passwords and ports are dropped.
+    """
+    scp = re.fullmatch(r"(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!/)(?!\d+/)([^\s]+)", url)  # git@github.com:owner/name.git
+    if "://" in url:
+        try:
+            parts = urlsplit(url)
+            host, path = parts.hostname or "", parts.path
+        except ValueError:
+            return None
+        if parts.scheme not in ("https", "http", "ssh", "git", "git+ssh"):
+            return None
+    elif scp:
+        host, path = scp.groups()
+    else:
+        return None
+    path = path.strip("/").removesuffix(".git")
+    words = path.split("/")
+    sound = all(re.fullmatch(r"[\w.~+-]+", word) and word not in (".", "..") for word in words)
+    if not host or len(words) < 2 or not sound:
+        return None
+    return f"{host}/{path}".casefold(), words[0].casefold()

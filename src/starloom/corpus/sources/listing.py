@@ -1,0 +1,116 @@
+"""What a source says before it is read: its repositories, its files in order, what it leaves out, and a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starloom.errors import SourceError
+from starloom.records import BlobHasher
+
+CHUNK = 1 << 20  # bytes read at a time, so that a file of any size fits
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A canonical repository, and the one revision of it that is read."""
+
+    name: str  # `github.com/owner/name`, `pypi:NAME`, `python:stdlib`, `folder:NAME`, `archive:NAME`: never a path
+    owner: str | None = None  # case-folded
+    revision: str | None = None
+    date: int | None = None  # seconds since 1970, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a source, not yet read."""
+
+    repository: str
+    path: bytes
+    size: int  # bytes
+    blob: str | None = None  # git's blob id, where listing the source has told it
+    place: int | str | None = None  # how the source finds it again, or what it must hash to
+    unread: str | None = None  # why it cannot be read, where that is known already
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every file of a source, sorted by (repository, path), each path once; and a digest of all that is read from it."""
+
+    digest: str
+    repositories: Mapping[str, Repository]
+    entries: Sequence[Entry]
+    skipped: Mapping[str, int] = field(default_factory=dict)  # reason → how many entries are no rows
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A file's blob id, and its bytes unless it is larger than was asked for or cannot be opened."""
+
+    blob: str | None
+    data: bytes | None
+    size: int
+
+
+class Source(Protocol):
+    """Somewhere that files come from. A source can be sent to another process."""
+
+    def listing(self) -> Listing:
+        """Look at everything once. Raises SourceError."""
+        ...
+
+    def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
+        """The files of some entries, in their order. Raises SourceError when one is not what was listed."""
+        ...
+
+
+def take(chunks: Iterable[bytes], size: int, max_bytes: int) -> Raw | None:
+    """Hash a file in chunks, keeping its bytes when it has at most `max_bytes`; None when it has not `size` bytes."""
+    hasher = BlobHasher(size)
+    kept: list[bytes] = []
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if seen > size:
+            return None
+        hasher.update(chunk)
+        if size <= max_bytes:
+            kept.append(chunk)
+    if seen != size:
+        return None
+    return Raw(hasher.hexdigest(), b"".join(kept) if size <= max_bytes else None, size)
+
+
+def changed(where: str) -> SourceError:
+    return SourceError(f"{where} changed while being read; run again when nothing writes to it")
+
+
+def digest_of(fields: Iterable[bytes]) -> str:
+    """SHA-256 over length-prefixed fields, 32 digits."""
+    digest = hashlib.sha256()
+    for item in fields:
+        digest.update(len(item).to_bytes(8, "little") + item)
+    return digest.hexdigest()[:32]
+
+
+def printable(name: str | bytes) -> str:
+    """A name as text that can stand in an identifier or a message: what cannot be printed is escaped."""
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def pypi_repository(name: str, version: str | None) -> Repository | None:
+    """`pypi:NAME` with the name as PyPI compares them (PEP 503); None for what is no package name."""
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,200}[A-Za-z0-9])?", name):
+        return None
+    return Repository("pypi:" + re.sub(r"[-_.]+", "-", name).lower(), revision=version)
+
+
+def unsafe_name(path: bytes) -> bool:
+    """Whether a name from an archive or a tree could point outside of it, or is no name at all."""
+    parts = path.replace(b"\\", b"/").split(b"/")
+    drive = re.match(rb"[A-Za-z]:", path) is not None
+    return drive or b"\0" in path or any(part in (b"", b".", b"..") for part in parts)
