@@ -1,0 +1,1 @@
+"""TOKEN → LOGITS: architectures, their published sizes, and checkpoints in the Hugging Face layout."""

@@ -1,0 +1,177 @@
+"""Keys and values of the sequences that are being decoded: one buffer a sequence, grown as it grows.
+
+A multi-query model keeps one head. Sequences of any lengths step together: their new tokens lie one after another, without
+padding, and each attends to its own buffer.
+"""
+
+# N query heads, K key/value heads, H head size, L layers, C tokens that a buffer holds,
+# R rows: the new tokens of all sequences of a step, one sequence after another
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from starloom.errors import GenerationError
+
+_FIRST_TOKENS: Final = 128  # our choice; a buffer doubles from here up to the model's context
+
+
+@dataclass(slots=True)
+class _Sequence:
+    kv_L2KCH: Tensor
+    length: int = 0
+
+    @property
+    def capacity(self) -> int:
+        return self.kv_L2KCH.shape[3]
+
+
+class Cache:
+    """Key/value buffers by slot, a number of the caller's choosing. A slot exists from its first use until it is freed."""
+
+    def __init__(
+        self, *, layers: int, kv_heads: int, head_size: int, context: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.context = context  # the longest sequence that the model knows positions for
+        self.dtype, self.device = dtype, device
+        self._shape = (layers, 2, kv_heads, head_size)
+        self._sequences: dict[int, _Sequence] = {}
+
+    def length(self, slot: int) -> int:
+        """Tokens that the slot holds; 0 for one that is free."""
+        sequence = self._sequences.get(slot)
+        return 0 if sequence is None else sequence.length
+
+    def slots(self) -> list[int]:
+        """The slots in use."""
+        return list(self._sequences)
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget all but the first `length` tokens. Raises GenerationError when the slot holds fewer."""
+        self._check_prefix(slot, length)
+        if slot in self._sequences:
+            self._sequences[slot].length = length
+
+    @torch.inference_mode()
+    def share(self, source: int, slot: int, length: int) -> None:
+        """Make `slot`, whatever it held, begin with the first `length` tokens of `source`; the two are independent after.
+
+        Raises GenerationError when the source holds fewer.
+        """
+        self._check_prefix(source, length)
+        if source == slot:
+            self.truncate(slot, length)
+            return
+        self.free(slot)
+        if length:
+            self._grow(slot, length)
+            self._sequences[slot].kv_L2KCH[..., :length, :] = self._sequences[source].kv_L2KCH[..., :length, :]
+            self._sequences[slot].length = length
+
+    def free(self, slot: int) -> None:
+        """Give the slot's memory back; freeing a free slot does nothing."""
+        self._sequences.pop(slot, None)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the buffers take."""
+        return sum(sequence.kv_L2KCH.nbytes for sequence in self._sequences.values())
+
+    @torch.inference_mode()
+    def extend(self, new: Iterable[tuple[int, int]]) -> Past:
+        """Room for (slot, number of new tokens) of each sequence of a step, and the view that its layers attend through.
+
+        The lengths change when the step ends, by `Past.finish`, so that a step that fails leaves the cache as it was.
+        Raises GenerationError for a slot named twice, no new tokens, or a sequence beyond the context.
+        """
+        pairs = list(new)
+        for slot, count in pairs:
+            if count < 1:
+                raise GenerationError(f"no new tokens for slot {slot}; a step takes at least one for each sequence")
+            if self.length(slot) + count > self.context:
+                raise GenerationError(
+                    f"{self.length(slot)} tokens and {count} more exceed the model's context of {self.context}; "
+                    "shorten the prompt or ask for fewer new tokens"
+                )
+        if len({slot for slot, _ in pairs}) < len(pairs):
+            raise GenerationError(
+                f"a slot stands twice in {[slot for slot, _ in pairs]}; a step takes each sequence once"
+            )
+        for slot, count in pairs:
+            self._grow(slot, self.length(slot) + count)
+        return Past([(self._sequences[slot], count) for slot, count in pairs], self.device)
+
+    def _grow(self, slot: int, tokens: int) -> None:
+        sequence = self._sequences.get(slot)
+        if sequence is not None and sequence.capacity >= tokens:
+            return
+        capacity = _FIRST_TOKENS
+        while capacity < tokens:
+            capacity *= 2
+        layers, two, heads, size = self._shape
+        shape = (layers, two, heads, min(capacity, self.context), size)
+        larger = torch.empty(shape, dtype=self.dtype, device=self.device)
+        if sequence is None:
+            self._sequences[slot] = _Sequence(larger)
+        else:
+            larger[..., : sequence.length, :] = sequence.kv_L2KCH[..., : sequence.length, :]
+            sequence.kv_L2KCH = larger
+
+    def _check_prefix(self, slot: int, length: int) -> None:
+        if not 0 <= length <= self.length(slot):
+            raise GenerationError(f"slot {slot} holds {self.length(slot)} tokens, so it has no first {length}")
+
+
+class Past:
+    """What one step's new tokens attend to: their own sequences, before them and up to themselves."""
+
+    def __init__(self, rows: Sequence[tuple[_Sequence, int]], device: torch.device) -> None:
+        self._spans: list[tuple[_Sequence, slice, int, int]] = []  # sequence, its rows, first new token, end
+        self._masks: list[Tensor | None] = []
+        row = 0
+        for sequence, count in rows:
+            start, end = sequence.length, sequence.length + count
+            self._spans.append((sequence, slice(row, row + count), start, end))
+            self._masks.append(_causal(start, end, device) if count > 1 and start else None)
+            row += count
+        self.positions_R = torch.cat([torch.arange(start, end) for _, _, start, end in self._spans]).to(device)
+
+    def attend(self, layer: int, q_RNH: Tensor, k_RKH: Tensor, v_RKH: Tensor, scale: float) -> Tensor:
+        """Store the new keys and values of a layer and return what their queries see, [R, N, H]."""
+        y_RNH = torch.empty_like(q_RNH)
+        heads = q_RNH.shape[1]
+        for (sequence, rows, start, end), mask in zip(self._spans, self._masks, strict=True):
+            k_KCH, v_KCH = sequence.kv_L2KCH[layer, :, :, :end]
+            k_KCH[:, start:] = k_RKH[rows].transpose(0, 1)
+            v_KCH[:, start:] = v_RKH[rows].transpose(0, 1)
+            q_NTH = q_RNH[rows].transpose(0, 1)
+            multi_query = len(k_KCH) == 1 < heads
+            if multi_query and end - start == 1:  # one token's heads are the queries of the one key head: no mask
+                q_NTH = q_NTH.transpose(0, 1)
+            y_NTH = F.scaled_dot_product_attention(
+                q_NTH[None],
+                k_KCH[None],
+                v_KCH[None],
+                attn_mask=mask,
+                is_causal=end - start > 1 and start == 0,
+                scale=scale,
+                enable_gqa=multi_query and end - start > 1,
+            )[0]
+            y_RNH[rows] = y_NTH if multi_query and end - start == 1 else y_NTH.transpose(0, 1)
+        return y_RNH
+
+    def finish(self) -> None:
+        """The step is done: the sequences now hold its tokens."""
+        for sequence, _, _, end in self._spans:
+            sequence.length = end
+
+
+def _causal(start: int, end: int, device: torch.device) -> Tensor:
+    """[new, all]: which tokens each new one sees."""
+    return torch.ones(end - start, end, dtype=torch.bool, device=device).tril(start)
