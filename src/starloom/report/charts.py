@@ -89,8 +89,8 @@ def line_chart(
     *,
     x_name: str,
     levels: Sequence[Level] = (),
-    width: int = 640,
-    height: int = 300,
+    width: int = 720,
+    height: int = 290,
     from_zero: bool = False,
     text: Format = count,
 ) -> str:
@@ -114,12 +114,12 @@ def line_chart(
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_text(name)}">',
         *_axes(x_ticks, y_ticks, at_x, at_y, (x_low, x_high), (width, height), x_name),
     ]
-    for level, y in _spread([(level, at_y(level.value)) for level in levels]):
+    for level, label in _labels([(level, at_y(level.value)) for level in levels]):
         exact = at_y(level.value)
         body.append(
             f'<g class="c{level.color}"><title>{_text(level.name)}: {_text(text(level.value))}</title>'
             f'<line class="level" x1="{LEFT}" x2="{width - RIGHT}" y1="{exact:.1f}" y2="{exact:.1f}"/>'
-            f'<text x="{width - RIGHT - 4}" y="{y - 4:.1f}" text-anchor="end">{_text(level.name)}</text></g>'
+            f'<text x="{width - RIGHT - 4}" y="{label:.1f}" text-anchor="end">{_text(level.name)}</text></g>'
         )
     for one, line in drawn:
         body.append(f'<g class="c{one.color}">{"".join(_curve(one, line, at_x, at_y))}</g>')
@@ -186,12 +186,16 @@ def _titles(
         )
 
 
-def _spread(levels: Sequence[tuple[Level, float]]) -> Iterator[tuple[Level, float]]:
-    """Heights for the levels' labels that do not lie on one another: from the lowest on the page upward."""
+def _labels(levels: Sequence[tuple[Level, float]]) -> Iterator[tuple[Level, float]]:
+    """Heights for the levels' names, none on another: the lowest of several below its line, the others above theirs."""
+    ordered = sorted(levels, key=lambda item: -item[1])
     free = math.inf
-    for level, y in sorted(levels, key=lambda item: -item[1]):
-        free = min(y, free - LABEL_HEIGHT)
-        yield level, free
+    for position, (level, y) in enumerate(ordered):
+        if position == 0 and len(ordered) > 1:
+            yield level, y + LABEL_HEIGHT - 2
+        else:
+            free = min(y - 5, free - LABEL_HEIGHT)
+            yield level, free
 
 
 def _points(points: Sequence[Point], at_x: Callable[[float], float], at_y: Callable[[float], float]) -> str:

@@ -39,6 +39,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
 
 
+def several(number: float, noun: str) -> str:
+    """1 file, 2 files."""
+    return f"{count(number)} {noun}{'s' * (number != 1)}"
+
+
 def size(size_bytes: float) -> str:
     """Bytes in decimal units, three digits: 1.23 MB."""
     value = float(size_bytes)
@@ -50,7 +55,9 @@ def size(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """4.1 s, 3 min 20 s, 2 h 05 min."""
+    """12 ms, 4.1 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

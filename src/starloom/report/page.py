@@ -1,0 +1,196 @@
+"""The stage that tells a journey on one HTML page: it needs no network and no script, and nothing in it is not escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from starloom import __version__
+from starloom.report import facts, plain
+from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
+from starloom.report.documents import LARGEST, Amount, Corpus, corpora
+from starloom.report.facts import Run, Steps, Tokens
+from starloom.stage import Stage, Work
+from starloom.store import Built
+
+PAGE = "report.html"
+TITLE = "A code model, and where it comes from"
+DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Stage):
+    """One page about the steps of a journey, of whatever kinds they are."""
+
+    version: ClassVar[int] = 1
+
+    steps: tuple[Stage, ...]
+    title: str = TITLE
+
+    def produce(self, work: Work) -> None:
+        builts = work.many("steps")
+        with work.unit("page") as unit:
+            unit.path(PAGE).write_text(render(builts, self.title), encoding="utf-8")
+        work.count(steps=len(builts))
+        work.summary = f"{PAGE}, {len(builts)} steps"
+
+    def closing(self, built: Built) -> str:
+        return f"report: {built.path(PAGE)}"
+
+
+def render(builts: Sequence[Built], title: str = TITLE) -> str:
+    """The page about some directories, in the order of the journey."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_plainly,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=plain.count,
+        size=plain.size,
+        duration=plain.duration,
+        words=plain.words,
+        path=plain.path_text,
+        short=plain.shortened,
+        several=plain.several,
+    )
+    environment.globals.update(share=plain.share)
+    steps = Steps(builts)
+    return environment.get_template("page.html").render(title=title, version=__version__, **page_facts(steps))
+
+
+def _plainly(value: object) -> object:
+    """What every expression of the template passes through: no text can hide a sign; our own markup stays."""
+    return plain.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def page_facts(steps: Steps) -> dict[str, Any]:
+    """Everything that the template shows."""
+    described = corpora(steps)
+    packs = [facts.packed_tokens(steps, pack) for pack in steps.of("pack")]
+    runs = [facts.training_run(built) for built in steps.of("model")]
+    results = {built.name: facts.scores(built) for built in steps.of("scores")}
+    completions = [row for built in steps.of("completions") for row in facts.json_lines(built, "completions.jsonl")]
+    lines = [facts.step_line(built) for built in steps.all]
+    return {
+        "tiles": tiles(described, packs, runs, results, sum(line.seconds for line in lines)),
+        "scores": {name: one for name, one in results.items() if "bits_per_byte" in one},
+        "steps": lines,
+        "slowest": max((line.seconds for line in lines), default=0.0),
+        "corpora": [corpus_facts(corpus) for corpus in described],
+        "packs": packs,
+        "runs": [run_facts(run, results) for run in runs if run.rows],
+        "completions": [row for row in completions if row["kind"] == "completion"],
+        "infillings": [row for row in completions if row["kind"] == "infilling"],
+        "machines": facts.machines(steps),
+    }
+
+
+def tiles(
+    described: Sequence[Corpus],
+    packs: Sequence[Tokens],
+    runs: Sequence[Run],
+    results: Mapping[str, Mapping[str, Any]],
+    seconds: float,
+) -> list[tuple[str, str, str]]:
+    """The headline: (what, figure, what it is out of)."""
+    found = []
+    for corpus in described[:1]:
+        kept, read = corpus.all.kept_files, corpus.all.files
+        if corpus.splits:
+            found.append(("files kept", plain.count(kept), f"of {plain.count(read)} read, {plain.share(kept, read)}"))
+            found.append(
+                ("bytes kept", plain.size(corpus.all.kept_bytes), f"of {plain.size(corpus.all.size_bytes)} read")
+            )
+        else:
+            found.append(("files read", plain.count(read), plain.size(corpus.all.size_bytes)))
+    for pack in packs[:1]:
+        each = f"{pack.size_bytes / pack.tokens:.2f} bytes each" if pack.tokens else ""
+        found.append(("tokens", plain.count(pack.tokens), each))
+    for run in runs[:1]:
+        if run.rows:
+            steps = f"in {plain.count(run.last['step'])} steps"
+            found.append(("tokens trained on", plain.count(run.last["tokens"]), steps))
+    for one in list(results.values())[:1]:
+        rates = one.get("bits_per_byte") or {}
+        if rates.get("model") is not None:
+            others = " · ".join(f"{name} {rates[name]:.3f}" for name in ("gzip", "xz") if rates.get(name) is not None)
+            found.append(("bits per byte, held out", f"{rates['model']:.3f}", others))
+    minutes = seconds / 60
+    found.append(("minutes", f"{minutes:.1f}" if minutes >= 0.1 else f"{minutes:.2f}", "all steps together"))
+    return found
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, Any]:
+    """A corpus with its bar: what went into training, what was held out, what was dropped for which reason."""
+    from markupsafe import Markup
+
+    colors = {reason: f"d{min(number, DROP_COLORS - 1)}" for number, reason in enumerate(corpus.dropped)}
+    pieces = [Piece(plain.words(split), amount.files, f"s-{split}") for split, amount in _splits(corpus)]
+    pieces += [Piece(plain.words(name), one.files, colors[name]) for name, one in corpus.dropped.items()]
+    return {
+        "corpus": corpus,
+        "splits": _splits(corpus),
+        "colors": colors,
+        "bar": Markup(stacked_bar("what became of the files", pieces)),
+        "tables": {name: largest(counted) for name, counted in corpus.tables.items()},
+        "held_out": largest(corpus.held_out),
+    }
+
+
+def _splits(corpus: Corpus) -> list[tuple[str, Amount]]:
+    return sorted(corpus.splits.items(), key=lambda item: item[0] != "train")
+
+
+def largest(counted: Mapping[str, Amount], most: int = LARGEST) -> dict[str, Any]:
+    """The lines of a table with the most bytes, and how many there are in all."""
+    ordered = sorted(counted.items(), key=lambda item: (-item[1].kept_bytes, -item[1].size_bytes, item[0]))
+    peak = max((amount.size_bytes for amount in counted.values()), default=0)
+    return {"lines": ordered[:most], "of": len(ordered), "peak": peak}
+
+
+def run_facts(run: Run, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A training run with its charts; what compressors need for the same files lies across the first."""
+    from markupsafe import Markup
+
+    rates: dict[str, float] = next((one["bits_per_byte"] for one in results.values() if one.get("bits_per_byte")), {})
+    levels = [
+        Level(f"{name} -9, held-out files", rates[name], 2 + number)
+        for number, name in enumerate(("gzip", "xz"))
+        if rates.get(name) is not None
+    ]
+    held_out = run.curve("heldout_bits_per_byte")
+    if rates.get("model") is not None:
+        held_out.append((run.last["step"], rates["model"]))
+    bits = [
+        Series("training", run.curve("bits_per_byte"), 0),
+        Series("held out", held_out, 1, dots=True),
+    ]
+    small = [
+        ("loss, nats per token", "loss", 0, False),
+        ("learning rate", "learning_rate", 2, True),
+        ("gradient norm", "gradient_norm", 3, True),
+        ("tokens per second", "tokens_per_s", 1, True),
+    ]
+    charts = [
+        (
+            name,
+            line_chart(
+                name, [Series(name, run.curve(key), color)], x_name="step", width=420, height=220, from_zero=zero
+            ),
+        )
+        for name, key, color, zero in small
+    ]
+    return {
+        "run": run,
+        "bits": Markup(line_chart("bits per byte", bits, x_name="step", levels=levels, text="{:.3f}".format)),
+        "legend": [(one.name, one.color) for one in bits if one.points],
+        "charts": [(name, Markup(svg)) for name, svg in charts if svg],
+    }
