@@ -1,1 +1,29 @@
-"""REPOSITORY FILE → CLEAN DOCUMENT."""
+"""REPOSITORY FILE → CLEAN DOCUMENT: read, attributes and verdicts beside the files, and the mix that joins them.
+
+`Read` stores raw facts; `Language` and `License` say what they are; `Rules` says what is kept, and why not;
+`ExactDedup` groups; `Mix` decides and lays out training text.
+"""
+
+from starloom.corpus.exact_dedup import ExactDedup
+from starloom.corpus.language import Language, language_of
+from starloom.corpus.license import License
+from starloom.corpus.license_expressions import license_type
+from starloom.corpus.mix import Mix
+from starloom.corpus.read import Read
+from starloom.corpus.rules import STACK_RULES, Rule, Rules, SourceFile, quickstart_rules, rule
+
+__all__ = [
+    "STACK_RULES",
+    "ExactDedup",
+    "Language",
+    "License",
+    "Mix",
+    "Read",
+    "Rule",
+    "Rules",
+    "SourceFile",
+    "language_of",
+    "license_type",
+    "quickstart_rules",
+    "rule",
+]

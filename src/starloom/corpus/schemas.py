@@ -19,6 +19,7 @@ class Attribute(NamedTuple):
     how: str | None
     confidence: float
 
+
 READ = pa.schema(
     [
         ("id", _ID),
