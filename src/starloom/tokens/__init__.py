@@ -1,0 +1,8 @@
+"""Document → training token: control tokens, byte-level BPE, packing, fill-in-the-middle, batches and the way back."""
+
+from starloom.tokens.bpe import TrainBPE, Vocabulary
+from starloom.tokens.dataset import Dataset
+from starloom.tokens.fim import FIM
+from starloom.tokens.pack import Pack
+
+__all__ = ["FIM", "Dataset", "Pack", "TrainBPE", "Vocabulary"]
