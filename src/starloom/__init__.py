@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starloom.generate.session import Session
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(path: str, **options: object) -> Session:
+def load(path: str, **options: Any) -> Session:
     """Open a trained model folder for completion and infilling; see `starloom.generate.session.load`."""
     from starloom.generate.session import load as open_session
 

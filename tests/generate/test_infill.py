@@ -60,6 +60,12 @@ def test_a_middle_that_runs_on_into_the_suffix_does_not_double_it(middle: str, e
     assert says(whole)[0].infill("def first():\n", SUFFIX, max_tokens=500).text == middle
 
 
+def test_a_stop_string_that_reaches_further_back_than_a_copy_of_the_suffix_leaves_what_is_text() -> None:
+    session, _ = says("total = 1\n    return total")
+    completion = session.infill("def first():\n    ", SUFFIX, stop=["= 1\n    return totals"])
+    assert (completion.text, completion.stopped_by) == ("total = 1", "suffix")
+
+
 def test_no_piece_of_a_stream_shows_a_copy_of_the_suffix() -> None:
     session, _ = says("total = 1" + SUFFIX)
     stream = session.stream_infill("def first():\n    ", SUFFIX)
@@ -78,6 +84,7 @@ def test_no_piece_of_a_stream_shows_a_copy_of_the_suffix() -> None:
         ("value = ", "other", "\nvalue = other\n"),
         ("", "x\n", "\n\n"),
         ("a = ", "b", ""),
+        ("print(len(", "x)", ")\nreturn value\n"),  # the suffix's beginning, but not a whole line of it
     ],
 )
 def test_a_middle_that_only_resembles_the_suffix_stays_whole(prefix: str, middle: str, suffix: str) -> None:

@@ -90,6 +90,12 @@ def test_temperature_matches_the_softmax_of_scaled_logits() -> None:
     assert sampling.distribution(logits, Sampling(temperature=0.7)) == pytest.approx(plain / plain.sum())
 
 
+def test_top_p_counts_what_top_k_left() -> None:
+    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32))
+    chances = sampling.distribution(logits, Sampling(temperature=1, top_k=2, top_p=0.57))
+    assert chances == pytest.approx([1, 0, 0, 0])  # 0.4 of 0.7 is more than 0.57; of the whole it would take both
+
+
 def test_a_vanishing_temperature_is_greedy_and_does_not_overflow() -> None:
     logits = np.array([-1e30, 5, 4.999], dtype=np.float32)
     assert sampling.distribution(logits, Sampling(temperature=1e-300)).tolist() == [0, 1, 0]

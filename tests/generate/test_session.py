@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +14,11 @@ import starloom
 from starloom.errors import CheckpointError, GenerationError, TokenizerError
 from starloom.generate.protocol import Completion, Generator, Hole, Likelihood, Prompt, Settings
 from starloom.generate.session import Session
+from starloom.models import checkpoint
+from starloom.models.config import GPTBigCodeConfig
 from starloom.tokens.bpe import Vocabulary
 
+TINY = GPTBigCodeConfig(vocab_size=400, n_positions=16, n_embd=8, n_layer=1, n_head=2)
 texts = st.text(max_size=25)
 
 
@@ -74,7 +78,8 @@ def test_a_stop_string_ends_the_text_and_never_shows(text: str, strings: list[st
 
 def test_a_stop_string_ends_the_request_in_the_engine_too() -> None:
     session, backend = says("one two three")
-    completion = session.complete("", stop=["two"])
+    stream = session.stream("", stop=["two"])
+    completion = stream.completion
     assert (completion.text, completion.stopped_by, completion.finish_reason) == ("one ", "two", "stop")
     assert not session.engine.busy
     assert not backend.held
@@ -240,6 +245,7 @@ def test_padding_rows_of_the_embedding_are_never_drawn() -> None:
 def test_a_missing_folder_and_a_missing_tokenizer_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no model folder at .*nowhere"):
         starloom.load(str(tmp_path / "nowhere"))
+    checkpoint.save(tmp_path, TINY, {name: np.zeros(shape, np.float32) for name, shape in TINY.shapes().items()})
     with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
         starloom.load(str(tmp_path))
 

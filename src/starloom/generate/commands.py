@@ -15,7 +15,8 @@ from starloom.errors import ConfigError, SourceError
 from starloom.flags import flag
 from starloom.generate import session
 from starloom.generate.protocol import Hole, Prompt, Settings
-from starloom.generate.session import Session, Stream
+from starloom.generate.session import Session
+from starloom.generate.text_stream import Stream
 
 
 @dataclass(frozen=True, slots=True)

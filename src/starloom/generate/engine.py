@@ -1,8 +1,8 @@
 """One engine on ids: requests join and leave while others run, over any `Backend`; no torch, no text.
 
 What a request gets depends on its own ids and seed: each draw is a function of (seed, position), and a prompt is fed in
-pieces that end at fixed positions, whatever runs beside it. How far that makes its tokens independent of its
-batch-mates is for the backend to say.
+pieces of a fixed size, whatever runs beside it. How far that makes its tokens independent of its batch-mates is for the
+backend to say.
 
 `submit` and `cancel` may be called from any thread and never wait for a step. Steps and rollbacks exclude one another by
 a lock: any thread may take the next step, and a rollback falls between two.
@@ -53,8 +53,8 @@ class _Run:
             self.greedy = True
 
     def next_piece(self, chunk: int) -> int:
-        """Where the next piece to feed ends: a multiple of the chunk, wherever the request's batch-mates are."""
-        end = min(self.goal, (self.fed // chunk + 1) * chunk)
+        """Where the next piece to feed ends: a chunk further, whoever its batch-mates are."""
+        end = min(self.goal, self.fed + chunk)
         if self.scored_from is not None and self.fed < self.scored_from - 1 < end:
             return self.scored_from - 1  # logits for every id are wanted from here on, and only from here
         return end

@@ -8,18 +8,17 @@ at the first control token that the model emits (`end_of_document`, `file_separa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Unpack
 
-from starloom.errors import CheckpointError, GenerationError, TokenizerError
+from starloom.errors import CheckpointError, GenerationError, MissingExtraError, TokenizerError
 from starloom.generate import infill
 from starloom.generate.engine import SLOTS, Engine
 from starloom.generate.protocol import (
     Backend,
     Capability,
     Completion,
-    Handle,
     Hole,
     Likelihood,
     Mode,
@@ -29,7 +28,8 @@ from starloom.generate.protocol import (
     Settings,
 )
 from starloom.generate.sampling import Sampling
-from starloom.generate.text_stream import ControlTokens, TextStream
+from starloom.generate.text_stream import ControlTokens, Stream, TextStream
+from starloom.models import checkpoint
 from starloom.tokens.bpe import Vocabulary
 
 # Rows of a matrix past the vocabulary: padding to a multiple of 128 × the tensor-parallel size (Megatron-LM); 8 is the
@@ -37,93 +37,18 @@ from starloom.tokens.bpe import Vocabulary
 MOST_PADDING = 128 * 8
 
 
-class Stream:
-    """Pieces of a completion's text as they become certain; `completion` once they are through; `close` stops early."""
-
-    def __init__(self, engine: Engine, handle: Handle, text: TextStream, controls: ControlTokens, cut: bool) -> None:
-        self._engine = engine
-        self._handle = handle
-        self._text = text
-        self._controls = controls
-        self._cut = cut
-        self._seen = len(handle.request.prompt)
-        self._shown: list[str] = []  # all pieces so far
-        self._given = 0  # of them, by __next__
-        self._completion: Completion | None = None
-
-    def __iter__(self) -> Stream:
-        return self
-
-    def __next__(self) -> str:
-        while True:
-            self.advance()
-            if self._given < len(self._shown):
-                piece = "".join(self._shown[self._given :])
-                self._given = len(self._shown)
-                return piece
-            if self._completion is not None:
-                raise StopIteration
-            self._engine.step()
-
-    def advance(self) -> bool:
-        """Take in what the engine has drawn since, without a step; whether the completion is whole. Raises its error."""
-        if self._completion is None:
-            done = self._handle.done  # before the ids: when it is set, they are all there
-            ids = self._handle.ids
-            while self._seen < len(ids) and self._text.stopped_by is None:
-                self._show(self._text.feed(ids[self._seen]))
-                self._seen += 1
-            if self._text.stopped_by is not None or done:
-                self._complete()
-        return self._completion is not None
-
-    @property
-    def completion(self) -> Completion:
-        """The whole; runs to the end whatever was not taken yet."""
-        while not self.advance():
-            self._engine.step()
-        assert self._completion is not None
-        return self._completion
-
-    def close(self) -> None:
-        """Stop here; the engine gives the request's place to others."""
-        self._engine.cancel(self._handle)
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _show(self, piece: str) -> None:
-        if piece:
-            self._shown.append(piece)
-
-    def _complete(self) -> None:
-        handle = self._handle
-        if handle.error is not None:
-            raise handle.error
-        self._show(self._text.finish())
-        reason, stopped_by = handle.finish_reason, self._text.stopped_by
-        if stopped_by is not None:
-            self._engine.cancel(handle)
-            reason = "stop"
-        elif handle.stop_id is not None:
-            stopped_by = self._controls.names[handle.stop_id]
-        assert reason is not None
-        first = len(handle.request.prompt)
-        self._completion = Completion(
-            text="".join(self._shown),
-            tokens=tuple(handle.ids[first : self._seen]),
-            finish_reason=reason,
-            stopped_by=stopped_by,
-            prompt_tokens=first,
-            prompt_cut=self._cut,
-            logprobs=tuple(handle.logprobs[: self._seen - first]) if handle.request.logprobs else None,
-        )
-
-
 class Session:
     """Completes and infills text over a backend. Any number of threads may use one; their requests share its steps."""
 
-    def __init__(self, backend: Backend, vocabulary: Vocabulary, *, name: str = "model", slots: int = SLOTS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        vocabulary: Vocabulary,
+        *,
+        name: str = "model",
+        slots: int = SLOTS,
+        stop_ids: Collection[int] = (),
+    ) -> None:
         padding = backend.vocabulary_size - vocabulary.size
         if not 0 <= padding < MOST_PADDING:
             raise TokenizerError(
@@ -133,7 +58,7 @@ class Session:
         self.name = name
         self.vocabulary = vocabulary
         self.engine = Engine(backend, slots=slots)
-        self._controls = ControlTokens(vocabulary)
+        self._controls = ControlTokens(vocabulary, stop_ids)
         self._unused_rows = frozenset(range(vocabulary.size, backend.vocabulary_size))
 
     @property
@@ -281,8 +206,19 @@ def load(
     folder = Path(path)
     if not folder.is_dir():
         raise CheckpointError(f"there is no model folder at {path}; `starloom run quickstart` trains one")
-    from starloom.generate.backends.torch import open_backend
-
+    stop_ids = checkpoint.stop_ids(folder)
     vocabulary = Vocabulary.load(folder)
+    if stop_ids and vocabulary.end_of_document not in stop_ids:
+        raise TokenizerError(
+            f"{folder}: the model's config ends a document with id {', '.join(map(str, stop_ids))}, the tokenizer with "
+            f"{vocabulary.end_of_document}: they do not belong together; use the tokenizer.json that the model was "
+            "trained with"
+        )
+    try:
+        from starloom.generate.backends.torch import open_backend
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError("torch", "train") from None
     backend = open_backend(folder, device=device, dtype=dtype, threads=threads)
-    return Session(backend, vocabulary, name=str(path), slots=slots)
+    return Session(backend, vocabulary, name=str(path), slots=slots, stop_ids=stop_ids)
