@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.utils.deterministic
 
-Precision = Literal["auto", "fp32", "bf16"]
+from starloom.train.settings import Precision
 
 
 def has_bf16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

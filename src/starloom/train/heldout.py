@@ -60,7 +60,7 @@ def score(
     for ids in _batches(tokens, starts, context):
         ids_BT = torch.from_numpy(ids).to(device)
         targets = ids[:, 1:]
-        nats += model.loss(ids_BT[:, :-1], ids_BT[:, 1:]).double().item() * targets.size
+        nats += model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:]).double().sum().item()
         predicted += targets.size
         in_bytes += int(byte_lengths[targets].sum(dtype=np.int64))
         advance(targets.size)

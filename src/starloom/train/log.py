@@ -12,12 +12,15 @@ from starloom import store
 from starloom.errors import MissingExtraError
 
 Row = dict[str, Any]
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"  # folder of the event files
+LIVE = "live"  # folder in it of what a run writes while it goes on
 # Rows differ between two runs of the same steps in these keys only.
 TIMES = ("seconds", "tokens_per_s")
 
 
 class Log:
-    """`log.jsonl` in a directory, growing line by line; opening sets it back to the `start` of a resume point."""
+    """The log in a directory, growing line by line; opening sets it back to the `start` of a resume point."""
 
     def __init__(self, path: Path, start: bytes = b"") -> None:
         self.path = path
@@ -53,7 +56,7 @@ class Curves:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "tensorboard", "tensorboard") from None
-        self._writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder))
 
     def add(self, row: Mapping[str, Any]) -> None:
         for name, value in row.items():
@@ -62,3 +65,14 @@ class Curves:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def write_curves(log: Path, folder: Path) -> None:
+    """The event file of a whole log; none where TensorBoard is not installed."""
+    try:
+        curves = Curves(folder)
+    except MissingExtraError:
+        return
+    for row in rows(log):
+        curves.add(row)
+    curves.close()

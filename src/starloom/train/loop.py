@@ -30,12 +30,11 @@ from starloom.stage import Work
 from starloom.train import hardware, heldout
 from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, State
-from starloom.train.hardware import Precision
 from starloom.train.interrupt import Interrupt
-from starloom.train.log import Curves, Log, Row, rows
+from starloom.train.log import LIVE, LOG, TENSORBOARD, Curves, Log, Row, rows
 from starloom.train.optimizer import Optimizer, qkv_blocks
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AdamW, Heldout, Muon
+from starloom.train.settings import AdamW, Heldout, Muon, Precision
 
 Ids = npt.NDArray[np.int64]
 
@@ -85,7 +84,7 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
     progress = work.runtime.progress
     with hardware.repeatable(job.threads, job.device):
         model, optimizer = fresh(job)
-        weights = dict(model.named_parameters())
+        weights: dict[str, Tensor] = dict(model.named_parameters())
         checkpoints = Checkpoints(work)
         state, log_so_far = State(), b""
         if (saved := checkpoints.newest()) is not None:
@@ -97,7 +96,7 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
 
         with (
             Interrupt() as interrupt,
-            Log(work.directory / "log.jsonl", log_so_far) as log,
+            Log(work.directory / LOG, log_so_far) as log,
             live_curves(work) as curves,
             progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
         ):
@@ -160,8 +159,7 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
 
 def fresh(job: Job) -> tuple[GPTBigCode, Optimizer]:
     """A model with the seed's weights, and its optimizer at the start."""
-    torch.manual_seed(job.seed)
-    model = GPTBigCode(job.config).to(job.device)
+    model = GPTBigCode(job.config, seed=job.seed, device=job.device)
     qkv = qkv_blocks(job.config.n_head, job.config.n_embd, job.config.multi_query)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
@@ -190,7 +188,7 @@ def gradients(model: GPTBigCode, ids: Ids, job: Job) -> tuple[float, float]:
     for part_BT in ids_BT.chunk(job.accumulate):
         with computing(job):
             part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:])
-        (part_loss / job.accumulate).backward()
+        (part_loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
         loss += part_loss.detach() / job.accumulate
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
     return loss.item(), norm.item()
@@ -244,7 +242,7 @@ def step_times(job: Job, data: Data, seconds: float) -> list[float]:
 @contextmanager
 def live_curves(work: Work) -> Iterator[Callable[[Row], None]]:
     """Writes rows for TensorBoard while the run goes on, those of an earlier process first; a note where it is missing."""
-    folder = work.directory / "tensorboard"
+    folder = work.directory / TENSORBOARD / LIVE
     shutil.rmtree(folder, ignore_errors=True)
     try:
         curves = Curves(folder)
@@ -253,7 +251,7 @@ def live_curves(work: Work) -> Iterator[Callable[[Row], None]]:
         yield lambda row: None
         return
     try:
-        for row in rows(work.directory / "log.jsonl"):
+        for row in rows(work.directory / LOG):
             curves.add(row)
         yield curves.add
     finally:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+import shutil
+import statistics
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import GPTBigCodeConfig
-from starloom.stage import Stage
+from starloom.stage import Facts, Runtime, Stage, Work
+from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
-from starloom.train.budget import Budget, Minutes
+from starloom.train.budget import Budget, Minutes, steps_in
+from starloom.train.log import LIVE, LOG, TENSORBOARD, write_curves
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AdamW, Heldout, Muon
+from starloom.train.settings import AdamW, Heldout, Muon, Precision
 
 if TYPE_CHECKING:
-    pass
+    from starloom.train.loop import Data, Job, Outcome
 
 MODEL = "model"  # the unit that holds the finished model
 
@@ -36,7 +40,7 @@ class Pretrain(Stage):
     schedule: Schedule = Schedule()  # noqa: RUF009
     clip: float | None = 1.0  # largest norm of the gradient; None: not clipped
     seed: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of matrix products; auto: bf16 where the hardware has it
+    precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it
     patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
 
@@ -46,3 +50,126 @@ class Pretrain(Stage):
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"pretrain.clip is {self.clip}; use a positive norm, or none")
+
+    def produce(self, work: Work) -> None:
+        from starloom.train.checkpoint import Checkpoints
+
+        facts = work.finished(MODEL)
+        if facts is None:
+            facts = self._train(work)
+        Checkpoints(work).clear()
+        for name in ("steps", "tokens", "skipped"):
+            work.count(**{name: facts[name]})
+        work.summary = f"{facts['steps']:,} steps, {facts['tokens']:,} tokens, {facts['precision']}"
+        if facts["heldout"] is not None:
+            work.count(heldout_bits_per_byte=facts["heldout"]["bits_per_byte"])
+            work.summary += f", held-out {facts['heldout']['bits_per_byte']:.3f} bits per byte"
+
+    def _train(self, work: Work) -> Facts:
+        from starloom.tokens.dataset import Dataset
+        from starloom.train import loop
+
+        packed = work.input("packed")
+        vocabulary = Vocabulary.load(packed)
+        dataset = Dataset(packed, "train")
+        config = self.fitted(vocabulary, dataset.context)
+        size = self.batch * self.accumulate
+        data = loop.Data(
+            batch=lambda step: dataset.batch(seed=self.seed, step=step, size=size, fim=self.fim),
+            tokens_a_step=size * dataset.context,
+            context=dataset.context,
+            byte_lengths=vocabulary.byte_lengths,
+            heldout=Dataset(packed, "heldout").tokens,
+        )
+        resolved = work.resolve(lambda: self._resolve(config, data, work.runtime))
+        say_what_differs(resolved, work.runtime)
+        job = self.job(config, resolved["precision"], resolved["threads"], resolved["device"])
+        outcome = loop.train(job, data, resolved["steps"], work)
+        return self._write(work, outcome, vocabulary)
+
+    def fitted(self, vocabulary: Vocabulary, context: int) -> GPTBigCodeConfig:
+        """The model with the vocabulary's size and end of document. Raises ConfigError when the context is too long."""
+        if context > self.model.n_positions:
+            raise ConfigError(
+                f"the tokens are packed to a context of {context:,}, but the model has {self.model.n_positions:,} "
+                f"positions; use pretrain.model.n_positions={context} or pack.context={self.model.n_positions}"
+            )
+        end = vocabulary.end_of_document
+        return replace(self.model, vocab_size=vocabulary.rows, bos_token_id=end, eos_token_id=end)
+
+    def job(self, config: GPTBigCodeConfig, precision: Precision, threads: int, device: str) -> Job:
+        """What the loop is asked for."""
+        from starloom.train.loop import Job
+
+        return Job(
+            config=config,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            clip=self.clip,
+            accumulate=self.accumulate,
+            seed=self.seed,
+            patience=self.patience,
+            heldout=self.heldout,
+            precision=precision,
+            threads=threads,
+            device=device,
+        )
+
+    def _resolve(self, config: GPTBigCodeConfig, data: Data, runtime: Runtime) -> dict[str, Any]:
+        """Steps, precision and threads: found out once, before the first step, and kept for every run that goes on."""
+        from starloom.train import hardware, loop
+
+        precision = hardware.choose_precision(self.precision, runtime.device)
+        found: dict[str, Any] = {
+            "precision": precision,
+            "threads": runtime.threads,
+            "device": runtime.device,
+            **hardware.describe(),
+        }
+        times = None
+        if isinstance(self.budget, Minutes):
+            job = self.job(config, precision, runtime.threads, runtime.device)
+            times = loop.step_times(job, data, 60 * self.budget.minutes)
+            found["calibration"] = {"steps": len(times), "median_s": statistics.median(times)}
+        return {**found, "steps": steps_in(self.budget, data.tokens_a_step, times)}
+
+    def _write(self, work: Work, outcome: Outcome, vocabulary: Vocabulary) -> Facts:
+        """The finished model folder as one unit."""
+        from starloom.models import checkpoint
+
+        score, state = outcome.score, outcome.state
+        with work.unit(MODEL) as unit:
+            checkpoint.save(unit.folder, outcome.model.config, dict(outcome.model.named_parameters()))
+            for name, content in vocabulary.files(max_length=outcome.model.config.n_positions).items():
+                unit.path(name).write_bytes(content)
+            shutil.copyfile(work.directory / LOG, unit.path(LOG))
+            write_curves(work.directory / LOG, unit.folder / TENSORBOARD)
+            unit.facts.update(
+                steps=state.step,
+                tokens=state.tokens,
+                skipped=state.skipped,
+                seconds=round(state.seconds, 3),
+                precision=work.resolved["precision"],
+                parameters=outcome.model.config.parameter_count(),
+                heldout=None if score is None else {**asdict(score), "bits_per_byte": score.bits_per_byte},
+            )
+        shutil.rmtree(work.directory / TENSORBOARD / LIVE, ignore_errors=True)
+        return unit.facts
+
+
+def say_what_differs(resolved: dict[str, Any], runtime: Runtime) -> None:
+    """Tell when a run goes on elsewhere than it began: what it keeps, and what may change its last bits."""
+    from starloom.train import hardware
+
+    for name in ("threads", "device"):
+        if resolved[name] != getattr(runtime, name):
+            runtime.progress.line(
+                f"this run began with {name} {resolved[name]} and keeps it, not {getattr(runtime, name)}: "
+                "its weights stay the same, bit for bit"
+            )
+    for name, value in hardware.describe().items():
+        if resolved[name] != value:
+            runtime.progress.line(
+                f"this run began under {name} {resolved[name]} and goes on under {value}: its weights may differ in "
+                "their last bits from those of a run that was never stopped"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from starloom.errors import ConfigError
 
@@ -31,6 +31,9 @@ def trapezoid(progress: float, decay: float) -> float:
     return min(1.0, (1.0 - progress) / decay) if decay > 0 else 1.0
 
 
+_SHAPES: Final = {"constant": constant, "linear": linear, "cosine": cosine}
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Linear warm-up from 0, then a shape that falls from 1 to `floor`; multiplies the optimizer's learning rates."""
@@ -51,8 +54,8 @@ class Schedule:
     @classmethod
     def parse(cls, text: str) -> Schedule:
         """`cosine` and the like, with the other settings as they are by default."""
-        if text not in ("constant", "linear", "cosine", "trapezoid"):
-            raise ValueError(text)
+        if text not in get_args(Shape):
+            raise ConfigError(f"a schedule is {', '.join(get_args(Shape))}, not '{text}'")
         return cls(shape=text)  # type: ignore[arg-type]
 
     def factor(self, step: int, steps: int) -> float:
@@ -61,10 +64,5 @@ class Schedule:
         if step < warmup:
             return (step + 1) / warmup
         progress = (step - warmup) / max(1, steps - warmup)
-        height = {
-            "constant": constant,
-            "linear": linear,
-            "cosine": cosine,
-            "trapezoid": lambda at: trapezoid(at, self.decay),
-        }[self.shape](progress)
+        height = trapezoid(progress, self.decay) if self.shape == "trapezoid" else _SHAPES[self.shape](progress)
         return self.floor + (1.0 - self.floor) * height

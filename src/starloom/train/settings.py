@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from starloom.errors import ConfigError
+
+Precision = Literal["auto", "fp32", "bf16"]  # of matrix products
 
 
 def parse_optimizer(text: str) -> AdamW | Muon:
