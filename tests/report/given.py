@@ -165,7 +165,7 @@ def mix() -> Files:
         ]
         group = str(path).partition("/")[0]
         rows.append({"id": ident(n), "parts": parts, "edits": [], "group": group, "split": split, "weight": 1.0})
-    dropped = {"long_line": 1, "few_letters": 1, "duplicate": 1, "binary": 1}
+    dropped = {"long_line": 1, "few_letters": 1, "exact_duplicate": 1, "binary": 1}
     counts = {"rows_in": 7, "rows_out": 3, "dropped": dropped}
     return {"part-00000.parquet": table_of(rows, MIX), "counts": counts, "summary": "7 → 3 files"}
 

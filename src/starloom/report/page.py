@@ -10,13 +10,14 @@ from typing import Any, ClassVar
 from starloom import __version__
 from starloom.report import facts, plain
 from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
-from starloom.report.documents import LARGEST, Amount, Corpus, corpora
+from starloom.report.documents import Amount, Corpus, corpora
 from starloom.report.facts import Run, Steps, Tokens
 from starloom.stage import Stage, Work
 from starloom.store import Built
 
 PAGE = "report.html"
 TITLE = "A code model, and where it comes from"
+LARGEST = 12  # lines of a table of languages, licenses, repositories or groups
 DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
 
 
@@ -135,13 +136,17 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
     colors = {reason: f"d{min(number, DROP_COLORS - 1)}" for number, reason in enumerate(corpus.dropped)}
     pieces = [Piece(plain.words(split), amount.files, f"s-{split}") for split, amount in _splits(corpus)]
     pieces += [Piece(plain.words(name), one.files, colors[name]) for name, one in corpus.dropped.items()]
+    tables = dict(corpus.tables)
+    if corpus.trained and not corpus.trained.keys() <= corpus.tables["repository"].keys():  # groups inside a repository
+        tables["groups trained on"] = corpus.trained
+    if corpus.held_out:
+        tables["groups held out"] = corpus.held_out
     return {
         "corpus": corpus,
         "splits": _splits(corpus),
         "colors": colors,
         "bar": Markup(stacked_bar("what became of the files", pieces)),
-        "tables": {name: largest(counted) for name, counted in corpus.tables.items()},
-        "held_out": largest(corpus.held_out),
+        "tables": {name: largest(counted) for name, counted in tables.items()},
     }
 
 

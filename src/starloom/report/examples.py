@@ -1,0 +1,162 @@
+"""Documents to look at: why one was dropped, what is a copy of what, how a row is rendered. Chosen by their ids.
+
+Ids are hashes, so the smallest are a sample by chance that is the same in every build.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from starloom.store import Built, aligned_part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXAMPLES = 4  # documents shown for each reason
+EXCERPT = 400  # characters of each
+BEFORE = 80  # of them in front of the place that decided
+CLUSTERS = 6  # duplicate groups shown
+MEMBERS = 8  # documents shown of each
+ROWS = 2  # rendered rows shown
+Place = tuple[bytes, str, int]  # id, part, row
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A document with an excerpt: what stands before the marked place, the place, and what follows."""
+
+    repository: str
+    path: bytes
+    size_bytes: int
+    reasons: tuple[str, ...]
+    before: str = ""
+    marked: str = ""
+    after: str = ""
+    unread: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Documents that are duplicates of one another, the first of them kept where any was."""
+
+    members: tuple[tuple[str, bytes, int, bool], ...]  # repository, path, bytes, kept
+    files: int
+
+
+@dataclass(slots=True)
+class Duplicates:
+    """What one step of duplicate groups found."""
+
+    step: str
+    groups: int = 0
+    files: int = 0  # in groups of two and more
+    clusters: list[Cluster] = field(default_factory=list)
+
+
+def examples(
+    read: Built, verdicts: Sequence[Built], smallest: Mapping[str, Sequence[Place]]
+) -> dict[str, list[Example]]:
+    """Reason → excerpts of the documents at some places."""
+    wanted: dict[str, list[tuple[str, int]]] = defaultdict(list)  # part → (reason, row)
+    for reason, rows in smallest.items():
+        for _, part, row in rows:
+            wanted[part].append((reason, row))
+    found: dict[str, list[tuple[bytes, Example]]] = defaultdict(list)
+    for part, places in wanted.items():
+        columns: list[list[str]] = [["repository", "path", "size", "text", "unread"]]
+        files, *judged = aligned_part(part, [read, *verdicts], columns + [["reasons", "spans"]] * len(verdicts))
+        for reason, row in places:
+            said = [table.slice(row, 1).to_pylist()[0] for table in judged]
+            facts = files.slice(row, 1).to_pylist()[0]
+            found[reason].append((facts["id"], example(facts, reason, said)))
+    return {reason: [one for _, one in sorted(rows, key=lambda item: item[0])] for reason, rows in found.items()}
+
+
+def example(facts: Mapping[str, Any], reason: str, said: Sequence[Mapping[str, Any]]) -> Example:
+    """A document's excerpt: around the first span that the reason names in its text, else from its beginning."""
+    reasons = tuple(dict.fromkeys(one for verdict in said for one in verdict["reasons"] or ()))
+    spans = [span for verdict in said for span in verdict["spans"] or ()]
+    data = (facts["text"] or "").encode()
+    start, end = next(
+        ((one["start"], one["end"]) for one in spans if one["reason"] == reason and one["field"] == "text"), (0, 0)
+    )
+    before = data[max(0, start - 4 * BEFORE) : start].decode(errors="ignore")[-BEFORE:]
+    marked = data[start : min(end, start + 4 * EXCERPT)].decode(errors="ignore")[: EXCERPT - len(before)]
+    room = EXCERPT - len(before) - len(marked)
+    after = data[end : end + 4 * room].decode(errors="ignore")[:room]
+    return Example(
+        facts["repository"] or "",
+        facts["path"] or b"",
+        facts["size"] or 0,
+        reasons or (reason,),
+        ("…" if start > len(before.encode()) else "") + before,
+        marked,
+        after + ("…" if end + len(after.encode()) < len(data) else ""),
+        facts["unread"],
+    )
+
+
+def repeated(groups: Built) -> pa.Table:
+    """The numbers (`group`) of the groups of two and more, and how many documents each has (`count_all`)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pa.concat_tables([groups.table(name, ["group"]) for name in groups.parts()])
+    counted = numbers.group_by("group").aggregate([([], "count_all")])
+    return counted.filter(pc.greater(counted["count_all"], 1))
+
+
+def joined(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, also when it is empty."""
+    import pyarrow as pa
+
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def duplicates(read: Built, groups: Built, several: pa.Table, kept_ids: pa.Array | None) -> Duplicates:
+    """The groups of two and more that one step found, and the largest of them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = Duplicates(groups.name, several.num_rows, pc.sum(several["count_all"]).as_py() or 0)
+    order = pc.sort_indices(several, sort_keys=[("count_all", "descending"), ("group", "ascending")])[:CLUSTERS]
+    numbers = joined(several.take(order)["group"])
+    members: dict[int, list[tuple[str, bytes, int, bool]]] = {number: [] for number in numbers.to_pylist()}
+    for part in read.parts():
+        files, grouped = aligned_part(part, [read, groups], [["repository", "path", "size"], ["group"]])
+        rows = files.append_column("group", grouped["group"])
+        rows = rows.filter(pc.is_in(rows["group"], value_set=numbers))
+        for row in rows.to_pylist():
+            kept = kept_ids is not None and pc.index(kept_ids, pa.scalar(row["id"], kept_ids.type)).as_py() >= 0
+            members[row["group"]].append((row["repository"] or "", row["path"] or b"", row["size"] or 0, kept))
+    for cluster in members.values():
+        cluster.sort(key=lambda row: (not row[3], row[0], row[1]))
+        found.clusters.append(Cluster(tuple(cluster[:MEMBERS]), len(cluster)))
+    return found
+
+
+def rendered(mix: Built) -> list[list[tuple[str | None, str]]]:
+    """How the rows of smallest id are rendered for training: their controls and the beginnings of their texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    best: list[Place] = []
+    for name in mix.parts():
+        table = mix.table(name, ["id", "split"])
+        rows = pa.table({"id": table["id"].cast("binary"), "row": pa.array(range(table.num_rows), pa.int64())})
+        rows = rows.filter(pc.equal(table["split"], "train"))
+        rows = rows.take(pc.sort_indices(rows["id"])[:ROWS])
+        best += [(id_, name, row) for id_, row in zip(rows["id"].to_pylist(), rows["row"].to_pylist(), strict=True)]
+    shown = []
+    for _, name, row in sorted(best)[:ROWS]:
+        parts = mix.table(name, ["parts"]).slice(row, 1).to_pylist()[0]["parts"]
+        room, pieces = EXCERPT, []
+        for one in parts:
+            text = one["text"][: max(room, 0)]
+            pieces.append((one["control"], text + ("…" if len(text) < len(one["text"]) else "")))
+            room -= len(text)
+        shown.append(pieces)
+    return shown
