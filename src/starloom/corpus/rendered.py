@@ -74,7 +74,9 @@ class Rendered:
         for number, edits in self._edits_of.items():
             size = self.offsets[number + 1] - self.offsets[number]
             sound = self.parts[number].source is not None and self.parts[number].field is not None
-            sound = sound and all(0 <= one.start <= one.end and 0 <= one.source_start <= one.source_end for one in edits)
+            sound = sound and all(
+                0 <= one.start <= one.end and 0 <= one.source_start <= one.source_end for one in edits
+            )
             sound = sound and edits[0].start <= edits[0].source_start and edits[-1].end <= size
             sound = sound and all(
                 one.end <= two.start and two.start - one.end == two.source_start - one.source_end

@@ -68,7 +68,9 @@ class Vocabulary:
             with path.open("rb") as file:
                 data = file.read(tokenizer_json.LARGEST_FILE + 1)
         except OSError as error:
-            raise TokenizerError(f"{path} cannot be read ({error.strerror}); point to a folder with a tokenizer.json") from None
+            raise TokenizerError(
+                f"{path} cannot be read ({error.strerror}); point to a folder with a tokenizer.json"
+            ) from None
         return cls(data, str(path))
 
     @property
@@ -146,7 +148,10 @@ class Vocabulary:
         or spelled, for people to read."""
         if not spell_controls:
             return self.bytes_of(ids).decode("utf-8", "replace")
-        spelled = [self._spellings[number].encode() if number in self._spellings else self.bytes_of((number,)) for number in ids]
+        spelled = [
+            self._spellings[number].encode() if number in self._spellings else self.bytes_of((number,))
+            for number in ids
+        ]
         return b"".join(spelled).decode("utf-8", "replace")
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:
@@ -192,7 +197,10 @@ def train(texts: Iterable[str], *, vocab_size: int, family: str = "starcoder") -
         raise ConfigError(f"vocab_size {vocab_size:,} cannot be; a {family} vocabulary has {least} to 999,000 tokens")
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     learner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -207,7 +215,9 @@ def train(texts: Iterable[str], *, vocab_size: int, family: str = "starcoder") -
     learned = json.loads(learner.to_str())["model"]
     controls = {spelling: number for number, spelling in enumerate(specials)}
     tokens = {token: number for token, number in learned["vocab"].items() if token not in controls}
-    tokens, merges = with_merges(tokens, [(left, right) for left, right in learned["merges"]], MERGES_NEEDED, vocab_size - len(controls))
+    tokens, merges = with_merges(
+        tokens, [(left, right) for left, right in learned["merges"]], MERGES_NEEDED, vocab_size - len(controls)
+    )
     if dialect.on_top:
         controls = {spelling: len(tokens) + place for place, spelling in enumerate(dialect.spellings)}
     tables = tokenizer_json.Tables(dialect, tokens, tuple(merges), controls, ())
@@ -265,7 +275,9 @@ class TrainBPE(Stage):
         mix = work.input("clean")
         dialect = family_named(self.family)
         with work.runtime.progress.task(self.step, len(mix.parts()), "shards") as advance:
-            vocabulary = train(_training_texts(mix, dialect, work, advance), vocab_size=self.vocab_size, family=self.family)
+            vocabulary = train(
+                _training_texts(mix, dialect, work, advance), vocab_size=self.vocab_size, family=self.family
+            )
         with work.unit("tokenizer") as unit:
             for name, data in vocabulary.files().items():
                 unit.path(name).write_bytes(data)
@@ -279,5 +291,7 @@ def _training_texts(mix: Built, family: Family, work: Work, advance: Any) -> Ite
             work.count(rows_in=1)
             if row["split"] == "train":
                 work.count(rows_out=1)
-                yield from (run.text for run in Rendered.of_row(row).with_marks(family.marks_as_text()).runs() if run.text)
+                yield from (
+                    run.text for run in Rendered.of_row(row).with_marks(family.marks_as_text()).runs() if run.text
+                )
         advance(1)

@@ -139,7 +139,9 @@ class Dataset:
 
     def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None) -> Ids:
         """The ids of one training step, [size, context + 1]: a function of the arguments and nothing else."""
-        return np.stack([self._permuted(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)])
+        return np.stack(
+            [self._permuted(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)]
+        )
 
     def _permuted(self, place: tuple[int, int], seed: int, fim: FIM | None) -> infilling.FimSample:
         epoch, index = place
@@ -163,8 +165,8 @@ class Dataset:
         """The batch of these arguments again, and where each of its tokens comes from, through FIM."""
         places = self.places(seed=seed, step=step, size=size)
         lines = [self._origins(place, self._permuted(place, seed, fim)) for place in places]
-        columns = (np.stack(column) for column in zip(*lines, strict=True))
-        return Replay(*columns, samples=places, table=self.segments)
+        ids, segments, starts, ends = (np.stack(column) for column in zip(*lines, strict=True))
+        return Replay(ids, segments, starts, ends, places, self.segments)
 
     def _origins(self, place: tuple[int, int], after: infilling.FimSample) -> tuple[Ids, Ids, Ids, Ids]:
         """Ids, segments, and rendered bytes of the tokens of one sample after FIM."""

@@ -106,9 +106,7 @@ class _Sentinels(NamedTuple):
     suffix: int
 
 
-def apply(
-    ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, epoch: int, sample: int
-) -> FimSample:
+def apply(ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, epoch: int, sample: int) -> FimSample:
     """FIM on one packed sample of any length. Raises TokenizerError when the vocabulary lacks the sentinels."""
     sample_ids = np.asarray(ids, np.int64)
     offsets = np.zeros(len(sample_ids) + 1, np.int64)

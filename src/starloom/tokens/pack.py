@@ -57,9 +57,13 @@ def open_tokens(path: Path) -> npt.NDArray[np.unsignedinteger[Any]]:
     if magic != MAGIC:
         raise DamagedError(f"{path} does not begin as a file of tokens; build its pack again")
     if version != FORMAT or itemsize not in (2, 4):
-        raise StoreError(f"{path} has format {version} with {itemsize}-byte tokens; this starloom reads format {FORMAT}: update it")
+        raise StoreError(
+            f"{path} has format {version} with {itemsize}-byte tokens; this starloom reads format {FORMAT}: update it"
+        )
     if size != HEADER_BYTES + itemsize * count:
-        raise DamagedError(f"{path} has {size:,} bytes where its header promises {count:,} tokens; build its pack again")
+        raise DamagedError(
+            f"{path} has {size:,} bytes where its header promises {count:,} tokens; build its pack again"
+        )
     if count == 0:
         return np.zeros(0, f"<u{itemsize}")
     return np.memmap(path, f"<u{itemsize}", "r", HEADER_BYTES, (count,))
@@ -99,10 +103,13 @@ def tokenize(rows: Sequence[Rendered], vocabulary: Vocabulary) -> Iterator[tuple
                 fresh = False
         bounds = [*(token for token, _ in starts or [(0, None)]), len(ids)]
         sources = [source for _, source in starts] or [None]
-        yield array, [
-            Segment(begin, end, source, int(offsets[begin]), int(offsets[end]))
-            for begin, end, source in zip(bounds, bounds[1:], sources, strict=False)
-        ]
+        yield (
+            array,
+            [
+                Segment(begin, end, source, int(offsets[begin]), int(offsets[end]))
+                for begin, end, source in zip(bounds, bounds[1:], sources, strict=False)
+            ],
+        )
 
 
 def repeats(weight: float, row_id: bytes) -> int:

@@ -47,7 +47,9 @@ def read(data: bytes, where: str) -> Tables:
     """Check a tokenizer.json and return its tables. Raises TokenizerError saying what is wrong with `where`."""
 
     def refuse(what: str) -> TokenizerError:
-        return TokenizerError(f"{where} {what}; use the file of a SantaCoder, StarCoder or StarCoder2 tokenizer, or train one")
+        return TokenizerError(
+            f"{where} {what}; use the file of a SantaCoder, StarCoder or StarCoder2 tokenizer, or train one"
+        )
 
     if len(data) > LARGEST_FILE:
         raise refuse(f"has {len(data):,} bytes, more than the {LARGEST_FILE:,} that a tokenizer may have")
@@ -75,7 +77,10 @@ def _tables(value: Any) -> Tables:
     model = value.get("model")
     _need(isinstance(model, dict) and model.get("type", "BPE") == "BPE", "holds no BPE model")
     _need(value.get("normalizer") is None, "normalizes text, so that text does not come back")
-    _need(_pre_tokenizer_is_bigcode(value.get("pre_tokenizer")), "does not split text as BigCode does (digits, byte level)")
+    _need(
+        _pre_tokenizer_is_bigcode(value.get("pre_tokenizer")),
+        "does not split text as BigCode does (digits, byte level)",
+    )
     for key in ("post_processor", "decoder"):
         part = value.get(key)
         _need(part is None or (isinstance(part, dict) and part.get("type") == "ByteLevel"), f"has a foreign {key}")
@@ -85,7 +90,10 @@ def _tables(value: Any) -> Tables:
     tokens = _tokens(model.get("vocab"), controls)
     ids = {*tokens.values(), *controls.values()}
     count = len(tokens) + len(controls)
-    _need(len(ids) == count and max(ids) == count - 1, f"has {count:,} tokens whose ids are not 0 to {count - 1:,}, each once")
+    _need(
+        len(ids) == count and max(ids) == count - 1,
+        f"has {count:,} tokens whose ids are not 0 to {count - 1:,}, each once",
+    )
     missing = [byte for byte, symbol in enumerate(byte_alphabet.ALPHABET) if symbol not in tokens]
     _need(not missing, f"lacks the symbols of {len(missing)} bytes, so that some text cannot be encoded")
     merges = _merges(model.get("merges"), tokens)
@@ -104,7 +112,9 @@ def _pre_tokenizer_is_bigcode(value: Any) -> bool:
         return [{key: item for key, item in step.items() if key != "trim_offsets"} for step in steps]
 
     known = bare(PRE_TOKENIZER["pretokenizers"])
-    return isinstance(value, dict) and value.get("type") == "Sequence" and bool(bare(value.get("pretokenizers")) == known)
+    return (
+        isinstance(value, dict) and value.get("type") == "Sequence" and bool(bare(value.get("pretokenizers")) == known)
+    )
 
 
 def _is_id(value: Any) -> bool:
@@ -153,8 +163,13 @@ def rebuilt(tables: Tables, *, with_controls: bool) -> dict[str, Any]:
         vocab.update(tables.controls)
     added = [
         {
-            "id": number, "content": spelling, "single_word": False, "lstrip": False, "rstrip": False,
-            "normalized": False, "special": True,
+            "id": number,
+            "content": spelling,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
         }
         for spelling, number in sorted(tables.controls.items(), key=lambda item: item[1])
     ]
@@ -168,8 +183,14 @@ def rebuilt(tables: Tables, *, with_controls: bool) -> dict[str, Any]:
         "post_processor": None,
         "decoder": DECODER,
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
             "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
             "merges": [list(pair) for pair in tables.merges],
         },
