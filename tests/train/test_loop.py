@@ -65,23 +65,27 @@ def test_the_log_has_one_line_a_step_with_what_a_reader_needs(tmp_path):
 
 def poisoned(steps):
     """Weights turn a batch into NaN when one of its ids is `VOCABULARY - 1`, whose embedding the test sets."""
+
     def batch(step):
         ids = small.batch(step) % (small.VOCABULARY - 1)
         if step in steps:
             ids[0, 0] = small.VOCABULARY - 1
         return ids
+
     return batch
 
 
 @pytest.fixture
 def poison(monkeypatch):
     """One id whose embedding makes every loss that sees it infinite, but leaves the softmax alone."""
+
     def fresh(job):
         model, optimizer = plain(job)
         model.transformer.wte.register_forward_hook(
             lambda module, inputs, output: output.masked_fill((inputs[0] == small.VOCABULARY - 1)[..., None], math.nan)
         )
         return model, optimizer
+
     plain = loop.fresh
     monkeypatch.setattr(loop, "fresh", fresh)
 
@@ -141,23 +145,13 @@ def test_a_signal_saves_the_step_and_exits_and_the_next_run_goes_on(tmp_path, nu
     working = small.work(tmp_path / "stopped")
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit) as stopped:
-        loop.train(small.job(), small.data(batch=Inline(interrupting)), 9, working)
+        loop.train(small.job(), small.data(batch=interrupting), 9, working)
     assert stopped.value.code == code
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert any("saved; the same command goes on" in line for line in working.runtime.progress.lines)
     goes_on = small.work(tmp_path / "stopped")
     assert same(weights(straight), weights(loop.train(small.job(), small.data(), 9, goes_on).model))
     assert any(line.startswith("going on from step") for line in goes_on.runtime.progress.lines)
-
-
-class Inline:
-    """A batch function that may raise signals: Python delivers them in the main thread whoever raises them."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __call__(self, step):
-        return self.function(step)
 
 
 def test_held_out_bits_per_byte_is_the_same_sum_that_transformers_gives():
@@ -198,7 +192,9 @@ def test_looks_are_evenly_spaced_and_a_function_of_the_steps():
 
 
 def test_nothing_held_out_is_no_score(tmp_path):
-    outcome = loop.train(small.job(heldout=Heldout()), small.data(heldout=np.zeros(0, np.uint16)), 2, small.work(tmp_path))
+    outcome = loop.train(
+        small.job(heldout=Heldout()), small.data(heldout=np.zeros(0, np.uint16)), 2, small.work(tmp_path)
+    )
     assert outcome.score is None
 
 
@@ -212,5 +208,8 @@ def test_calibration_does_not_touch_the_run(tmp_path):
 def test_times_are_the_only_difference_between_the_logs_of_two_runs(tmp_path):
     for name in ("a", "b"):
         loop.train(small.job(), small.data(), 4, small.work(tmp_path / name))
-    first, second = ([{k: v for k, v in row.items() if k not in TIMES} for row in rows(tmp_path / name / "log.jsonl")] for name in "ab")
+    first, second = (
+        [{k: v for k, v in row.items() if k not in TIMES} for row in rows(tmp_path / name / "log.jsonl")]
+        for name in "ab"
+    )
     assert first == second

@@ -1,1 +1,8 @@
-"""LOGITS → WEIGHTS: the training loop and what it is made of."""
+"""LOGITS → WEIGHTS: the training loop and what it is made of. Torch is imported when a stage is built."""
+
+from starloom.train.budget import Budget, Minutes, Steps, Tokens
+from starloom.train.pretrain import Pretrain
+from starloom.train.schedule import Schedule
+from starloom.train.settings import AdamW, Heldout, Muon
+
+__all__ = ["AdamW", "Budget", "Heldout", "Minutes", "Muon", "Pretrain", "Schedule", "Steps", "Tokens"]

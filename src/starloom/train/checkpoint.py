@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from starloom.errors import TrainingError
-from starloom.stage import Work
+from starloom.stage import Facts, Work
+from starloom.train.log import LOG
 
 FOLDER = "checkpoints"
 KEPT = 2  # should the newest be damaged, the one before is there
@@ -52,7 +53,8 @@ class Checkpoints:
     def newest(self) -> Saved | None:
         """The newest resume point whose files are whole; says so when that is not the newest of all."""
         units = [unit for unit in self._work.units() if _UNIT.fullmatch(unit)]
-        sound = [unit for unit in units if self._work.finished(unit) is not None]
+        known = {unit: self._work.finished(unit) for unit in units}
+        sound = [unit for unit, facts in known.items() if facts is not None]
         self._steps = [_step_of(unit) for unit in sound]
         if not sound:
             if units:
@@ -60,19 +62,17 @@ class Checkpoints:
             return None
         if sound[-1] != units[-1]:
             self._work.runtime.progress.line(f"checkpoint {units[-1]} is damaged: going on from {sound[-1]}")
-        return self._read(sound[-1])
+        return self._read(sound[-1], known[sound[-1]] or {})
 
-    def _read(self, unit: str) -> Saved:
+    def _read(self, unit: str, facts: Facts) -> Saved:
         from safetensors.torch import load_file
 
-        facts = self._work.finished(unit)
-        assert facts is not None
         folder = self._work.directory / FOLDER / unit
         return Saved(
             State(**facts),
             load_file(folder / "model.safetensors"),
             load_file(folder / "optimizer.safetensors"),
-            (folder / "log.jsonl").read_bytes(),
+            (folder / LOG).read_bytes(),
         )
 
     def due(self) -> bool:
@@ -91,7 +91,7 @@ class Checkpoints:
         with self._work.unit(unit, scratch=True) as writing:
             save_file(dict(model), writing.path(f"{FOLDER}/{unit}/model.safetensors"))
             save_file(dict(optimizer), writing.path(f"{FOLDER}/{unit}/optimizer.safetensors"))
-            shutil.copyfile(log, writing.path(f"{FOLDER}/{unit}/log.jsonl"))
+            shutil.copyfile(log, writing.path(f"{FOLDER}/{unit}/{LOG}"))
             writing.facts.update(asdict(state))
         self._steps.append(state.step)
         for step in self._steps[:-KEPT]:

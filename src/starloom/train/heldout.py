@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from starloom.errors import DamagedError
 from starloom.models.gpt_bigcode import GPTBigCode
 
 WINDOWS_AT_ONCE = 8  # our choice: large enough for full speed on two cores
@@ -60,6 +61,11 @@ def score(
     for ids in _batches(tokens, starts, context):
         ids_BT = torch.from_numpy(ids).to(device)
         targets = ids[:, 1:]
+        if ids.max() >= len(byte_lengths):
+            raise DamagedError(
+                f"the held-out tokens hold {ids.max()}, which a vocabulary of {len(byte_lengths):,} has not; "
+                "`starloom verify` finds the damaged file"
+            )
         nats += model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:]).double().sum().item()
         predicted += targets.size
         in_bytes += int(byte_lengths[targets].sum(dtype=np.int64))

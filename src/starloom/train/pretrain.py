@@ -70,22 +70,21 @@ class Pretrain(Stage):
         from starloom.train import loop
 
         packed = work.input("packed")
-        vocabulary = Vocabulary.load(packed)
         dataset = Dataset(packed, "train")
-        config = self.fitted(vocabulary, dataset.context)
+        config = self.fitted(dataset.vocabulary, dataset.context)
         size = self.batch * self.accumulate
         data = loop.Data(
             batch=lambda step: dataset.batch(seed=self.seed, step=step, size=size, fim=self.fim),
             tokens_a_step=size * dataset.context,
             context=dataset.context,
-            byte_lengths=vocabulary.byte_lengths,
+            byte_lengths=dataset.vocabulary.byte_lengths,
             heldout=Dataset(packed, "heldout").tokens,
         )
         resolved = work.resolve(lambda: self._resolve(config, data, work.runtime))
         say_what_differs(resolved, work.runtime)
         job = self.job(config, resolved["precision"], resolved["threads"], resolved["device"])
         outcome = loop.train(job, data, resolved["steps"], work)
-        return self._write(work, outcome, vocabulary)
+        return self._write(work, outcome, dataset.vocabulary)
 
     def fitted(self, vocabulary: Vocabulary, context: int) -> GPTBigCodeConfig:
         """The model with the vocabulary's size and end of document. Raises ConfigError when the context is too long."""

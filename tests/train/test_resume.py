@@ -1,0 +1,239 @@
+"""A run that is killed and started again ends at the weights, bit for bit, of one that never was."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import small_stages as small
+from small_job import Heard
+
+from starloom import store
+from starloom.errors import DiskFullError
+from starloom.train import Steps, checkpoint
+from starloom.train.log import TIMES
+
+HERE = Path(__file__).parent
+
+
+class Cut(BaseException):
+    """Stands for the death of the process."""
+
+
+def facts_of(model):
+    """The weights' digest, and the log without its times."""
+    rows = [json.loads(line) for line in model.read_bytes("log.jsonl").splitlines()]
+    return model.manifest["files"]["model.safetensors"]["sha256"], [
+        {key: value for key, value in row.items() if key not in TIMES} for row in rows
+    ]
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """A store that holds everything up to the packed tokens, to be copied."""
+    folder = tmp_path_factory.mktemp("packed")
+    small.built(folder, small.pretrain().packed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(packed, tmp_path_factory):
+    """The run that nothing happened to."""
+    return facts_of(small.built(copied(packed, tmp_path_factory.mktemp("straight")), small.pretrain()))
+
+
+def copied(packed, folder):
+    shutil.copytree(packed, folder, dirs_exist_ok=True)
+    return folder
+
+
+def cut_after(monkeypatch, steps):
+    """Let a run die when its batch for step `steps` is drawn, and the next one live."""
+    from starloom.tokens.dataset import Dataset
+
+    def batch(self, *, step, **others):
+        if step == steps:
+            monkeypatch.setattr(Dataset, "batch", plain)
+            raise Cut
+        return plain(self, step=step, **others)
+
+    plain = Dataset.batch
+    monkeypatch.setattr(Dataset, "batch", batch)
+
+
+def run_directory(folder):
+    (directory,) = folder.glob("pretrain-*")
+    return directory
+
+
+def test_sigkill_at_any_moment_changes_neither_weights_nor_log(packed, tmp_path):
+    killed, never = copied(packed, tmp_path / "killed"), copied(packed, tmp_path / "never")
+    code = "import sys, small_stages as s; s.built(s.Path(sys.argv[1]), s.pretrain(budget=s.Steps(60)))"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    process = subprocess.Popen([sys.executable, "-c", code, str(killed)], env=environment)
+    while process.poll() is None and len(list(killed.glob("pretrain-*/checkpoints/step-*"))) < 2:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    heard = Heard()
+    resumed = small.built(killed, small.pretrain(budget=Steps(60)), heard)
+    assert any(line.startswith("going on from step") for line in heard.lines)
+    assert facts_of(resumed) == facts_of(small.built(never, small.pretrain(budget=Steps(60))))
+    assert resumed.verify() == []
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 11])
+def test_a_run_that_dies_between_steps_goes_on(packed, straight, tmp_path, monkeypatch, steps):
+    cut_after(monkeypatch, steps)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    model = small.built(tmp_path, small.pretrain())
+    assert facts_of(model) == straight and model.verify() == []
+
+
+def test_a_run_that_dies_at_any_write_sync_or_rename_goes_on(packed, straight, tmp_path, monkeypatch):
+    """Every place in a few steps, their saves and the end where the disk is touched."""
+
+    def counting(real):
+        def call(*arguments, **options):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Cut
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(store, "fsync", counting(store.fsync))
+    monkeypatch.setattr(Path, "replace", counting(Path.replace))
+    cut, place = 0, 1
+    while True:
+        folder = tmp_path / str(place)
+        left = 10**9
+        copied(packed, folder)
+        left = place
+        try:
+            small.built(folder, small.pretrain())
+            break
+        except Cut:
+            cut += 1
+        left = 10**9
+        assert facts_of(small.built(folder, small.pretrain())) == straight
+        shutil.rmtree(folder)
+        place += 1 + place // 3  # ever larger strides: every place at first, then a few of each kind
+    assert cut > 12
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "log.jsonl", "record"])
+def test_one_flipped_bit_in_the_newest_checkpoint_makes_the_one_before_count(
+    packed, straight, tmp_path, monkeypatch, name
+):
+    cut_after(monkeypatch, 7)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    directory = run_directory(tmp_path)
+    newest = max(path.name for path in (directory / "checkpoints").iterdir())
+    path = directory / ".units" / f"{newest}.json" if name == "record" else directory / "checkpoints" / newest / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    heard = Heard()
+    model = small.built(tmp_path, small.pretrain(), heard)
+    assert f"checkpoint {newest} is damaged: going on from step-00000006" in heard.lines
+    assert facts_of(model) == straight and model.verify() == []
+
+
+def test_without_a_whole_checkpoint_training_begins_again_and_says_so(packed, straight, tmp_path, monkeypatch):
+    cut_after(monkeypatch, 5)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    for path in run_directory(tmp_path).glob("checkpoints/*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    heard = Heard()
+    model = small.built(tmp_path, small.pretrain(), heard)
+    assert "no checkpoint is whole: training begins again at step 0" in heard.lines
+    assert facts_of(model) == straight and model.verify() == []
+
+
+def dropped(saved, item):
+    """A resume point without one of its items."""
+    group, _, key = item.partition(":")
+    if group == "state":
+        return replace(saved, state=replace(saved.state, **{key: 0 if key != "step" else saved.state.step - 1}))
+    if group == "log":
+        return replace(saved, log=b"")
+    tensors = {name: t * 0 if name.startswith(key) else t for name, t in getattr(saved, group).items()}
+    return replace(saved, **{group: tensors})
+
+
+STATE = [
+    "model:",
+    "optimizer:muon.momentum",
+    "optimizer:adamw.exp_avg.",
+    "optimizer:adamw.exp_avg_sq",
+    "optimizer:adamw.step",
+    "state:step",
+    "state:tokens",
+    "log:",
+]
+
+
+@pytest.mark.parametrize("item", STATE)
+def test_every_item_of_a_resume_point_is_needed(packed, straight, tmp_path, monkeypatch, item):
+    cut_after(monkeypatch, 6)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    whole = checkpoint.Checkpoints.newest
+    monkeypatch.setattr(checkpoint.Checkpoints, "newest", lambda self: dropped(whole(self), item))
+    assert facts_of(small.built(tmp_path, small.pretrain())) != straight
+
+
+def test_saving_more_or_less_often_changes_nothing(packed, straight, tmp_path):
+    assert facts_of(small.built(copied(packed, tmp_path), small.pretrain(), save_every_s=1e9)) == straight
+
+
+def test_two_checkpoints_are_kept_and_none_when_the_run_is_complete(packed, tmp_path, monkeypatch):
+    cut_after(monkeypatch, 9)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    directory = run_directory(tmp_path)
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["step-00000008", "step-00000009"]
+    small.built(tmp_path, small.pretrain())
+    assert not (directory / "checkpoints").exists() and not list((directory / ".units").glob("step-*"))
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_before(packed, straight, tmp_path, monkeypatch):
+    import safetensors.torch
+
+    def full(tensors, path):
+        if "step-00000005" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(tensors, path)
+
+    plain = safetensors.torch.save_file
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(DiskFullError, match="what was finished stays"):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    monkeypatch.setattr(safetensors.torch, "save_file", plain)
+    heard = Heard()
+    assert facts_of(small.built(tmp_path, small.pretrain(), heard)) == straight
+    assert "going on from step 4 of 12" in heard.lines
+
+
+def test_a_run_keeps_the_threads_and_the_precision_that_it_began_with(packed, tmp_path, monkeypatch):
+    cut_after(monkeypatch, 6)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain(), threads=2)
+    heard = Heard()
+    model = small.built(tmp_path, small.pretrain(), heard, threads=1)
+    assert model.manifest["resolved"]["threads"] == 2
+    assert any("began with threads 2 and keeps it, not 1" in line for line in heard.lines)
