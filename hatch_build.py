@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,6 +39,6 @@ def _build_module() -> ModuleType:
     """starloom/native/build.py by its path: the package and what it needs are not installed yet."""
     spec = importlib.util.spec_from_file_location("starloom_native_build", NATIVE / "build.py")
     assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # a dataclass looks its module up
     spec.loader.exec_module(module)
     return module

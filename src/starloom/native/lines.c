@@ -53,7 +53,7 @@ static LineKernel *kernel_of(int instruction_set) {
 }
 
 int starloom_line_statistics(int instruction_set, const uint8_t *data, const int64_t *offsets, int64_t documents, const uint16_t *index,
-                             const uint8_t (*blocks)[32], int threads, int64_t *result) {
+                             const uint8_t *blocks, int threads, int64_t *result) {
     Job job = {kernel_of(instruction_set), data, offsets, documents, result, {index, blocks}};
     if (!job.kernel) return -1;
     int64_t shares = documents ? (offsets[documents] - offsets[0]) / SHARE_BYTES + 1 : 0;

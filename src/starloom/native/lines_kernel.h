@@ -71,7 +71,7 @@ TARGET void KERNEL(const uint8_t *text, int64_t size, Alphanumerics table, LineS
                     break;
                 }
                 rest &= ~(uint64_t)0 << i << length;
-                alphanumeric += table.blocks[table.index[code >> 8]][code >> 3 & 31] >> (code & 7) & 1;
+                alphanumeric += table.blocks[table.index[code >> 8] * 32 + (code >> 3 & 31)] >> (code & 7) & 1;
                 ends |= (uint64_t)(code == 0x85 || code == 0x2028 || code == 0x2029) << i;
             }
             starts = valid ? below(n) & ~bits(in_range(block, 0x80, 0xbf)) : 1;

@@ -24,10 +24,10 @@ EXPORT uint32_t starloom_instruction_sets(void);
 // "DIGEST COMPILER": the digest of the sources that the library was built from, which must be those beside it, and what built it (build.py).
 EXPORT const char *starloom_built_from(void);
 
-// Which code points are alphanumeric: bit c % 256 of blocks[index[c / 256]]. index has 0x1100 entries (alphanumeric.py).
+// Which code points are alphanumeric: bit c % 256 of the 32 bytes at blocks + 32 * index[c / 256]. index has 0x1100 entries (alphanumeric.py).
 typedef struct {
     const uint16_t *index;
-    const uint8_t (*blocks)[32];
+    const uint8_t *blocks;
 } Alphanumerics;
 
 typedef struct {
@@ -40,6 +40,6 @@ LineKernel lines_plain, lines_neon, lines_avx2, lines_avx512;
 // Statistics of `documents` documents, the bytes data[offsets[d]] to data[offsets[d + 1]] each, into result[5][documents] in the order
 // of LineStatistics. The caller has checked the offsets. Returns 0, or -1 where the instruction set is not to be had here.
 EXPORT int starloom_line_statistics(int instruction_set, const uint8_t *data, const int64_t *offsets, int64_t documents,
-                                    const uint16_t *index, const uint8_t (*blocks)[32], int threads, int64_t *result);
+                                    const uint16_t *index, const uint8_t *blocks, int threads, int64_t *result);
 
 #endif
