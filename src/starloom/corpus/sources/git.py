@@ -36,6 +36,7 @@ from starloom.corpus.sources.listing import (
 from starloom.errors import SourceError
 
 MOST_FILES = 5_000_000  # the largest public trees hold half a million; a tree of trees can name 10^10; our choice
+_HEADER_BYTES = 64  # `commit SIZE NUL` and some
 _LINK, _SUBMODULE = 0o120000, 0o160000
 _DAMAGE = (
     ApplyDeltaError,
@@ -101,7 +102,7 @@ class Git:
                     f"git repository {self.path} names objects by SHA-256, which is not read yet; "
                     f"export it with `git archive` and read archive:FILE.tar"
                 )
-            repo.object_store.loose_object_size_limit = LARGEST_OBJECT  # the repository's own settings could raise it
+            repo.object_store.loose_object_size_limit = LARGEST_OBJECT  # its own settings could raise it
             yield repo
         finally:
             repo.close()
@@ -151,6 +152,8 @@ class Git:
                 f"git repository {self.path} has no revision '{self.revision}'; there are {', '.join(near)}"
             )
         with self._damage(f"object {found.decode()}"):
+            if object_size(repo, found) > LARGEST_OBJECT:
+                raise SourceError(f"git repository {self.path}: '{self.revision}' is no commit")
             kind: type[ShaFile] = type(repo.object_store[found])
             for _ in range(8):  # a tag may name a tag
                 if kind is not Tag:
@@ -168,10 +171,14 @@ class Git:
         """The content of an object, checked to be what its id says."""
         what = f"{kind.type_name.decode()} {name.decode()} ({where})"
         with self._damage(what):
-            if object_size(repo, name) > LARGEST_OBJECT:
+            size = object_size(repo, name)
+            if size > LARGEST_OBJECT:
                 raise SourceError(
                     f"git repository {self.path}: {what} is larger than {LARGEST_OBJECT:,} bytes; it is not read"
                 )
+            repo.object_store.loose_object_size_limit = (
+                size + _HEADER_BYTES
+            )  # it unpacks to what it says, or not at all
             number, data = repo.object_store.get_raw(name)
         content: bytes = data
         header = b"%s %d\0" % (kind.type_name, len(content))
@@ -213,10 +220,9 @@ class Git:
             seen += len(items)
             if seen > MOST_FILES:
                 raise SourceError(f"git repository {self.path} names more than {MOST_FILES:,} files; it is not read")
-            names = Counter(item.path for item in items)
             for item in items:
                 kind = item.mode & 0o170000
-                if unsafe_name(item.path) or b"/" in item.path or names[item.path] > 1:
+                if unsafe_name(item.path) or b"/" in item.path:
                     skipped["unsafe_name"] += 1
                 elif kind == 0o040000:
                     waiting.append((base + item.path + b"/", item.sha))

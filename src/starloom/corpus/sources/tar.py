@@ -64,9 +64,10 @@ class TarReader:
             sparse = False
             for _ in range(_HEADERS_IN_A_ROW):
                 block = self._read(tarfile.BLOCKSIZE)
-                if not block.strip(b"\0"):  # the end of the archive, or of the stream
-                    if first and not block:
-                        raise self._bounds.broken("is empty")
+                if not block:
+                    what = "is empty" if first else "has no end mark; is it cut off?"
+                    raise self._bounds.broken(what, self._at)
+                if not block.strip(b"\0"):
                     return
                 try:
                     info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
