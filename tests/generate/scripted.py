@@ -24,9 +24,11 @@ def vocabulary(family: str = "starcoder2") -> Vocabulary:
 
 
 class ScriptedBackend:
-    """Whatever the prompt, what follows is the script, then ids of `beyond` for ever."""
+    """Whatever the prompt, what follows is the script, then the id `beyond` for ever, or logits that are NaN."""
 
-    def __init__(self, script: Sequence[int], vocabulary_size: int, context: int = 4000, beyond: int = 300) -> None:
+    def __init__(
+        self, script: Sequence[int], vocabulary_size: int, context: int = 4000, beyond: int | None = 300
+    ) -> None:
         self.script = list(script)
         self.vocabulary_size = vocabulary_size
         self.context = context
@@ -45,7 +47,8 @@ class ScriptedBackend:
             held.extend(ids)
             drawn = len(held) - len(self.prompts[slot])
             logits = np.zeros(self.vocabulary_size, np.float32)
-            logits[self.script[drawn] if drawn < len(self.script) else self.beyond] = 9
+            token = self.script[drawn] if drawn < len(self.script) else self.beyond
+            logits[slice(None) if token is None else token] = np.nan if token is None else 9
             results.append(np.tile(logits, (len(ids), 1)) if slot in every else logits)
         return results
 

@@ -284,6 +284,24 @@ def test_a_backend_that_raises_loses_nothing() -> None:
     assert finish(engine, handle) == [recompute(backend, handle.request)]
 
 
+def test_a_backend_that_raises_under_a_likelihood_counts_nothing_twice() -> None:
+    backend = NumpyBackend()
+    engine = Engine(backend, chunk=3)
+    [expected] = engine.loglikelihood([(PROMPT, (7, 8, 9, 10, 11))])
+    run = engine._scorer(PROMPT, (7, 8, 9, 10, 11))  # as if another thread had asked
+    assert not isinstance(run, GenerationError)
+    engine._submitted.append(run)
+    for _ in range(3):
+        engine.step()
+    assert run.handle.logprobs
+    forward, backend.forward = backend.forward, lambda *arguments: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(ZeroDivisionError):
+        engine.step()
+    backend.forward = forward  # type: ignore[method-assign]
+    finish(engine, run.handle)
+    assert Likelihood(tuple(run.handle.logprobs), run.greedy) == expected
+
+
 def test_threads_may_submit_step_and_cancel_at_once() -> None:
     backend = NumpyBackend()
     engine = Engine(backend, slots=3)

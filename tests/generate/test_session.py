@@ -194,6 +194,15 @@ def test_not_finite_logits_are_one_request_s_error() -> None:
     assert isinstance(session.complete("abc"), Completion)
 
 
+def test_an_error_after_the_stop_string_does_not_lose_the_text() -> None:
+    words = vocabulary()
+    session = Session(ScriptedBackend(words.encode("one two three"), words.rows, beyond=None), words)
+    stream = session.stream("", stop=["two"])
+    while session.engine.busy:
+        session.engine.step()  # another request's asker steps, while nobody looks at this one
+    assert stream.completion.text == "one "
+
+
 def test_the_likelihood_of_a_text_is_that_of_its_ids() -> None:
     session = random_session()
     words = vocabulary()

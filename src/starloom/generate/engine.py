@@ -50,7 +50,6 @@ class _Run:
         self.fed = 0
         if self.scored_from is not None:
             self.handle.logprobs.clear()
-            self.greedy = True
 
     def next_piece(self, chunk: int) -> int:
         """Where the next piece to feed ends: a chunk further, whoever its batch-mates are."""
