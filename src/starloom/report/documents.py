@@ -98,7 +98,7 @@ def _corpus(steps: Steps, read: Built, mix: Built | None) -> Corpus:
             for kind in ("attribute", "verdict", "group")
         )
     mixed = _mixed(mix) if mix is not None else None
-    several = [repeated(one) for one in groups]
+    several = [repeated(read, one) for one in groups]
     smallest: dict[str, list[Place]] = defaultdict(list)
     for part in read.parts():
         table = _judged(part, read, attributes, verdicts, list(zip(groups, several, strict=True)), mixed)
@@ -106,7 +106,7 @@ def _corpus(steps: Steps, read: Built, mix: Built | None) -> Corpus:
         for reason in corpus.dropped:
             smallest[reason] = sorted([*smallest[reason], *_smallest(table, part, reason)])[:EXAMPLES]
     corpus.dropped = dict(sorted(corpus.dropped.items(), key=lambda item: (-item[1].files, item[0])))
-    corpus.examples = examples(read, verdicts, smallest)
+    corpus.examples = examples(read, attributes, verdicts, smallest)
     kept = mixed.ids if mixed is not None else None
     corpus.duplicates = [duplicates(read, one, found, kept) for one, found in zip(groups, several, strict=True)]
     if mix is not None:

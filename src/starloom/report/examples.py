@@ -32,6 +32,7 @@ class Example:
     path: bytes
     size_bytes: int
     reasons: tuple[str, ...]
+    attributes: tuple[str, ...] = ()  # such as its language
     before: str = ""
     marked: str = ""
     after: str = ""
@@ -57,7 +58,7 @@ class Duplicates:
 
 
 def examples(
-    read: Built, verdicts: Sequence[Built], smallest: Mapping[str, Sequence[Place]]
+    read: Built, attributes: Sequence[Built], verdicts: Sequence[Built], smallest: Mapping[str, Sequence[Place]]
 ) -> dict[str, list[Example]]:
     """Reason → excerpts of the documents at some places."""
     wanted: dict[str, list[tuple[str, int]]] = defaultdict(list)  # part → (reason, row)
@@ -66,16 +67,19 @@ def examples(
             wanted[part].append((reason, row))
     found: dict[str, list[tuple[bytes, Example]]] = defaultdict(list)
     for part, places in wanted.items():
-        columns: list[list[str]] = [["repository", "path", "size", "text", "unread"]]
-        files, *judged = aligned_part(part, [read, *verdicts], columns + [["reasons", "spans"]] * len(verdicts))
+        columns = [["repository", "path", "size", "text", "unread"], *[["value"]] * len(attributes)]
+        columns += [["reasons", "spans"]] * len(verdicts)
+        tables = aligned_part(part, [read, *attributes, *verdicts], columns)
         for reason, row in places:
-            said = [table.slice(row, 1).to_pylist()[0] for table in judged]
-            facts = files.slice(row, 1).to_pylist()[0]
-            found[reason].append((facts["id"], example(facts, reason, said)))
+            facts, *said = (table.slice(row, 1).to_pylist()[0] for table in tables)
+            values = tuple(one["value"] for one in said[: len(attributes)] if one["value"])
+            found[reason].append((facts["id"], example(facts, reason, said[len(attributes) :], values)))
     return {reason: [one for _, one in sorted(rows, key=lambda item: item[0])] for reason, rows in found.items()}
 
 
-def example(facts: Mapping[str, Any], reason: str, said: Sequence[Mapping[str, Any]]) -> Example:
+def example(
+    facts: Mapping[str, Any], reason: str, said: Sequence[Mapping[str, Any]], attributes: Sequence[str] = ()
+) -> Example:
     """A document's excerpt: around the first span that the reason names in its text, else from its beginning."""
     reasons = tuple(dict.fromkeys(one for verdict in said for one in verdict["reasons"] or ()))
     spans = [span for verdict in said for span in verdict["spans"] or ()]
@@ -92,6 +96,7 @@ def example(facts: Mapping[str, Any], reason: str, said: Sequence[Mapping[str, A
         facts["path"] or b"",
         facts["size"] or 0,
         reasons or (reason,),
+        tuple(attributes),
         ("…" if start > len(before.encode()) else "") + before,
         marked,
         after + ("…" if end + len(after.encode()) < len(data) else ""),
@@ -99,13 +104,17 @@ def example(facts: Mapping[str, Any], reason: str, said: Sequence[Mapping[str, A
     )
 
 
-def repeated(groups: Built) -> pa.Table:
-    """The numbers (`group`) of the groups of two and more, and how many documents each has (`count_all`)."""
+def repeated(read: Built, groups: Built) -> pa.Table:
+    """The numbers (`group`) of the groups of two and more, how many documents each has (`count_all`), and their bytes
+    together (`size_sum`)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = pa.concat_tables([groups.table(name, ["group"]) for name in groups.parts()])
-    counted = numbers.group_by("group").aggregate([([], "count_all")])
+    numbers = []
+    for name in groups.parts():
+        files, grouped = aligned_part(name, [read, groups], [["size"], ["group"]])
+        numbers.append(pa.table({"group": grouped["group"], "size": files["size"]}))
+    counted = pa.concat_tables(numbers).group_by("group").aggregate([([], "count_all"), ("size", "sum")])
     return counted.filter(pc.greater(counted["count_all"], 1))
 
 
@@ -122,7 +131,7 @@ def duplicates(read: Built, groups: Built, several: pa.Table, kept_ids: pa.Array
     import pyarrow.compute as pc
 
     found = Duplicates(groups.name, several.num_rows, pc.sum(several["count_all"]).as_py() or 0)
-    order = pc.sort_indices(several, sort_keys=[("count_all", "descending"), ("group", "ascending")])[:CLUSTERS]
+    order = pc.sort_indices(several, sort_keys=[("size_sum", "descending"), ("group", "ascending")])[:CLUSTERS]
     numbers = joined(several.take(order)["group"])
     members: dict[int, list[tuple[str, bytes, int, bool]]] = {number: [] for number in numbers.to_pylist()}
     for part in read.parts():

@@ -9,16 +9,20 @@ _EDGE = 30  # characters of a path that stay readable at its end
 
 
 def visible(text: str) -> str:
-    """Text in which nothing hides: controls, bidirectional marks and half characters are written as ⟨U+202E⟩.
+    """Text in which nothing hides: controls are written as ^[, what else draws nothing as ⟨U+202E⟩.
 
     Line feeds and tabs stay. A file may try to look like another one; a report or a terminal must not help it.
     """
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        f"⟨U+{ord(sign):04X}⟩" if sign not in "\n\t" and unicodedata.category(sign) in _HIDDEN else sign
-        for sign in text
+        _written(sign) if sign not in "\n\t" and unicodedata.category(sign) in _HIDDEN else sign for sign in text
     )
+
+
+def _written(sign: str) -> str:
+    number = ord(sign)
+    return f"^{chr(number ^ 0x40)}" if number < 0x20 or number == 0x7F else f"⟨U+{number:04X}⟩"
 
 
 def path_text(path: bytes) -> str:

@@ -1,0 +1,6 @@
+"""What a trained model is worth: held-out bits per byte beside compressors, and samples to read."""
+
+from starloom.evals.held_out import HeldOut
+from starloom.evals.samples import Samples
+
+__all__ = ["HeldOut", "Samples"]
