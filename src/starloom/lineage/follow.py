@@ -53,9 +53,23 @@ def _follow_file(name: str, follow_flags: FollowFlags) -> int:
 
     ways = ways_of(Journal.open(Store(follow_flags.store)), name)
     if follow_flags.json:
-        print(json.dumps({"ways": [
-            {"id": way.id.hex(), "repository": way.repository, "path": way.path.decode(errors="replace"),
-             "stops": [asdict(stop) for stop in way.stops]} for way in ways]}, indent=2, default=str))
+        print(
+            json.dumps(
+                {
+                    "ways": [
+                        {
+                            "id": way.id.hex(),
+                            "repository": way.repository,
+                            "path": way.path.decode(errors="replace"),
+                            "stops": [asdict(stop) for stop in way.stops],
+                        }
+                        for way in ways
+                    ]
+                },
+                indent=2,
+                default=str,
+            )
+        )
         return 0
     for way in ways:
         print(f"{way.repository}:{way.path.decode(errors='replace')}  id {way.id.hex()}")
@@ -71,7 +85,11 @@ def _follow_step(run: Path, step: int, follow_flags: FollowFlags) -> int:
     model = Built.open(run.resolve())
     sequences = sequences_of(Journal.open(store_of(run)), model, step)
     if follow_flags.json:
-        print(json.dumps({"run": str(model.directory), "step": step, "sequences": [asdict(one) for one in sequences]}, indent=2))
+        print(
+            json.dumps(
+                {"run": str(model.directory), "step": step, "sequences": [asdict(one) for one in sequences]}, indent=2
+            )
+        )
         return 0
     for number, sequence in enumerate(sequences):
         print(f"sequence {number}: {sequence.tokens:,} tokens, {sequence.controls} of them control tokens")

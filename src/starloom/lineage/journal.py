@@ -36,7 +36,9 @@ class Journal:
         for built in self.built:
             if built.fingerprint == fingerprint:
                 return built
-        raise StoreError(f"{self.store.root} no longer holds the step with fingerprint {fingerprint}; run the recipe again")
+        raise StoreError(
+            f"{self.store.root} no longer holds the step with fingerprint {fingerprint}; run the recipe again"
+        )
 
     def kind(self, name: str) -> Iterator[Built]:
         """Directories that stages of one class built."""
@@ -56,7 +58,9 @@ class Journal:
         """The directory behind one input field."""
         value = built.manifest["inputs"].get(name)
         if not isinstance(value, str):
-            raise StoreError(f"{built.directory} has no single input '{name}'; it was built by {built.manifest['stage']}")
+            raise StoreError(
+                f"{built.directory} has no single input '{name}'; it was built by {built.manifest['stage']}"
+            )
         return self.of(value)
 
 

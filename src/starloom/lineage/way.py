@@ -88,11 +88,19 @@ def _way(journal: Journal, read: Built, part: str, row: int, facts: dict[str, An
         Stop(
             str(read.directory),
             f"{facts['size']:,} bytes, blob {facts['blob']}, revision {', '.join(facts['revisions']) or 'none'}"
-            + (f", not read as text: {known}" if known else "") + f"  ({part} row {row})",
-            {"id": facts["id"].hex(), "blob": facts["blob"], "revisions": facts["revisions"], "part": part, "row": row, "unread": known},
+            + (f", not read as text: {known}" if known else "")
+            + f"  ({part} row {row})",
+            {
+                "id": facts["id"].hex(),
+                "blob": facts["blob"],
+                "revisions": facts["revisions"],
+                "part": part,
+                "row": row,
+                "unread": known,
+            },
         )
     )
-    for other in journal.after(read):
+    for other in reversed(journal.after(read)):
         if other.parts() == read.parts() and other.manifest["stage"].rpartition(":")[2] != "Mix":
             way.stops.append(_said(other, part, row))
     for mix in journal.after(read, "Mix"):
@@ -123,15 +131,28 @@ def _through_mix(journal: Journal, mix: Built, way: Way) -> None:
         row = ids.index(way.id)
         facts = table.slice(row, 1).to_pylist()[0]
         size = sum(len(part["text"].encode()) for part in facts["parts"])
-        data = {"split": facts["split"], "group": facts["group"], "bytes": size, "edits": len(facts["edits"]), "part": name, "row": row}
+        data = {
+            "split": facts["split"],
+            "group": facts["group"],
+            "bytes": size,
+            "edits": len(facts["edits"]),
+            "part": name,
+            "row": row,
+        }
         way.stops.append(
-            Stop(str(mix.directory), f"in: split {facts['split']} with {facts['group']}, {size:,} bytes, "
-                 f"{len(facts['edits'])} edits  ({name} row {row})", data)
+            Stop(
+                str(mix.directory),
+                f"in: split {facts['split']} with {facts['group']}, {size:,} bytes, "
+                f"{len(facts['edits'])} edits  ({name} row {row})",
+                data,
+            )
         )
         for pack in journal.after(mix, "Pack"):
             _through_pack(journal, pack, way, facts["split"], number, row)
         return
-    reasons = [stop.data["reasons"][0] for stop in way.stops if stop.data.get("keep") is False and stop.data.get("reasons")]
+    reasons = [
+        stop.data["reasons"][0] for stop in way.stops if stop.data.get("keep") is False and stop.data.get("reasons")
+    ]
     why = ", ".join(reasons) or "another file alike stands for it"
     way.stops.append(Stop(str(mix.directory), f"out: {why}", {"split": None, "reasons": reasons}))
 
@@ -146,8 +167,11 @@ def _through_pack(journal: Journal, pack: Built, way: Way, split: str, shard: in
             continue
         start, end = segment["start"], segment["end"]
         way.stops.append(
-            Stop(str(pack.directory), f"tokens {start:,} to {end:,} of tokens-{split}.bin ({end - start:,} tokens)",
-                 {"split": split, "start": start, "end": end})
+            Stop(
+                str(pack.directory),
+                f"tokens {start:,} to {end:,} of tokens-{split}.bin ({end - start:,} tokens)",
+                {"split": split, "start": start, "end": end},
+            )
         )
         for model in journal.after(pack, "Pretrain"):
             if split == "train":
@@ -155,4 +179,6 @@ def _through_pack(journal: Journal, pack: Built, way: Way, split: str, shard: in
 
                 steps = steps_that_saw(pack, model, start, end)
                 shown = ", ".join(map(str, steps[:8])) + (", …" if len(steps) > 8 else "")
-                way.stops.append(Stop(str(model.directory), f"trained on in {len(steps)} steps: {shown or 'none'}", {"steps": steps}))
+                way.stops.append(
+                    Stop(str(model.directory), f"trained on in {len(steps)} steps: {shown or 'none'}", {"steps": steps})
+                )

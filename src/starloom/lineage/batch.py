@@ -1,0 +1,194 @@
+"""A training step's batch led back to files and byte ranges, and a range of tokens led on to the steps that saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from starloom.corpus.rendered import Rendered, Span
+from starloom.errors import ConfigError, DamagedError, StoreError
+from starloom.lineage.journal import Journal
+from starloom.store import Built
+from starloom.tokens.dataset import Dataset, Replay
+from starloom.tokens.fim import FIM
+
+FIELDS = ("text", "repository", "path", "stars")  # of a `Read` row, that a span may lie in
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Bytes of a file that a batch was trained on, in the order of the batch; `copied` is false where an edit, such as
+    a redaction, stands for the whole range."""
+
+    source: str
+    repository: str
+    path: str
+    field: str
+    start: int
+    end: int
+    copied: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One line of a batch."""
+
+    epoch: int
+    sample: int
+    tokens: int
+    controls: int
+    text: str
+    spans: list[Found]
+
+
+def sequences_of(journal: Journal, model: Built, step: int) -> list[Sequence]:
+    """The batch of one step of a training run, counted from 1 as in `log.jsonl`.
+
+    Every range is read again from the stored file and compared with the bytes of the tokens: DamagedError if they
+    differ. Raises ConfigError for a step that the run does not have.
+    """
+    packed = journal.before(model, "packed")
+    steps = int(model.manifest["resolved"]["steps"])
+    if not 1 <= step <= steps:
+        raise ConfigError(f"{model.directory} was trained for {steps:,} steps, counted from 1; there is no step {step}")
+    dataset = Dataset(packed, "train")
+    settings = model.manifest["settings"]
+    replay = dataset.replay(step=step - 1, **_order(settings))
+    texts = _Texts(journal, packed, replay)
+    return [_sequence(dataset, replay, line, texts) for line in range(len(replay.ids))]
+
+
+def _order(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides the batches of a run, from its manifest."""
+    fim = {name: value for name, value in settings["fim"].items() if name != "type"}
+    return {"seed": settings["seed"], "size": settings["batch"] * settings["accumulate"], "fim": FIM(**fim)}
+
+
+class _Texts:
+    """The rows of the mix and of `Read` that a batch needs."""
+
+    def __init__(self, journal: Journal, packed: Built, replay: Replay) -> None:
+        self._mix = journal.before(packed, "clean")
+        self._read = journal.before(self._mix, "files")
+        self._replay = replay
+        self._rendered: dict[tuple[int, int], Rendered] = {}
+
+    def rendered(self, shard: int, row: int) -> Rendered:
+        if (shard, row) not in self._rendered:
+            table = self._mix.table(self._mix.parts()[shard], ["parts", "edits"])
+            self._rendered[shard, row] = Rendered.of_row(table.slice(row, 1).to_pylist()[0])
+        return self._rendered[shard, row]
+
+    @cached_property
+    def files(self) -> dict[bytes, dict[str, Any]]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(self._replay.sources(), pa.binary(16))
+        rows: dict[bytes, dict[str, Any]] = {}
+        for table in self._read.tables(["id", *FIELDS]):
+            chosen = table.filter(pc.is_in(table["id"], wanted))
+            rows.update((row["id"], row) for row in chosen.to_pylist())
+        return rows
+
+    def found(self, span: Span) -> Found:
+        """A span with its file's name and the text that stands there now."""
+        row = self.files.get(span.source)
+        if row is None:
+            raise StoreError(f"{self._read.directory} holds no file {span.source.hex()}; run the recipe again")
+        path = row["path"].decode(errors="replace")
+        value = (
+            row["path"]
+            if span.field == "path"
+            else str(row[span.field] if row[span.field] is not None else "").encode()
+        )
+        text = value[span.start : span.end].decode(errors="replace")
+        return Found(span.source.hex(), row["repository"], path, span.field, span.start, span.end, span.copied, text)
+
+    def original(self, span: Span) -> bytes:
+        """The bytes of a span in its file."""
+        row = self.files[span.source]
+        value: bytes = row["path"] if span.field == "path" else str(row[span.field]).encode()
+        return value[span.start : span.end]
+
+
+def _sequence(dataset: Dataset, replay: Replay, line: int, texts: _Texts) -> Sequence:
+    vocabulary = dataset.vocabulary
+    ids = replay.ids[line].tolist()
+    spans: list[Found] = []
+    for segment, tokens, start, end in _runs(replay, line):
+        rendered = texts.rendered(int(replay.table.shard[segment]), int(replay.table.row[segment]))
+        here = rendered.to_original(start, end)
+        if here and all(span.copied for span in here):
+            stored = b"".join(texts.original(span) for span in here)
+            mine = vocabulary.bytes_of(ids[token] for token in tokens)
+            if len(stored) == len(mine) and stored != mine:  # shorter where inserted text lies between
+                raise DamagedError(
+                    f"the tokens of {texts.found(here[0]).path} differ from the stored file; "
+                    "`starloom verify` finds what is damaged"
+                )
+        spans += map(texts.found, here)
+    controls = sum(vocabulary.is_control(one) for one in ids)
+    epoch, sample = replay.samples[line]
+    return Sequence(epoch, sample, len(ids), controls, vocabulary.decode(ids, spell_controls=True), _merged(spans))
+
+
+def _runs(replay: Replay, line: int) -> Iterable[tuple[int, range, int, int]]:
+    """(segment, tokens, first byte, last byte) of stretches whose bytes follow one another in the rendered row."""
+    segments, starts, ends = (column[line].tolist() for column in (replay.segments, replay.starts, replay.ends))
+    begin = 0
+    for token in range(1, len(segments) + 1):
+        goes_on = token < len(segments) and segments[token] == segments[begin] and starts[token] == ends[token - 1]
+        if not goes_on:
+            if segments[begin] >= 0 and ends[token - 1] > starts[begin]:
+                yield segments[begin], range(begin, token), starts[begin], ends[token - 1]
+            begin = token
+
+
+def _merged(spans: list[Found]) -> list[Found]:
+    """Neighbours that go on where the one before ended, as one."""
+    merged: list[Found] = []
+    for span in spans:
+        last = merged[-1] if merged else None
+        if last is not None and (last.source, last.field, last.copied, last.end) == (
+            span.source,
+            span.field,
+            span.copied,
+            span.start,
+        ):
+            merged[-1] = Found(
+                last.source,
+                last.repository,
+                last.path,
+                last.field,
+                last.start,
+                span.end,
+                last.copied,
+                last.text + span.text,
+            )
+        else:
+            merged.append(span)
+    return merged
+
+
+def steps_that_saw(packed: Built, model: Built, start: int, end: int) -> list[int]:
+    """Steps of a run, counted from 1, whose batch held any of the training tokens [start, end)."""
+    from starloom.tokens.dataset import permuted
+
+    dataset = Dataset(packed, "train")
+    order = _order(model.manifest["settings"])
+    seen = int(model.manifest["resolved"]["steps"]) * order["size"]
+    first = max(0, (start - 1) // dataset.context)  # a sample holds one token more than its context
+    last = min((end - 1) // dataset.context, dataset.samples - 1)
+    found: list[int] = []
+    for epoch in range(-(-seen // dataset.samples) if dataset.samples else 0):
+        positions = np.arange(min(dataset.samples, seen - epoch * dataset.samples))
+        samples = permuted(positions, dataset.samples, seed=order["seed"], epoch=epoch)
+        hits = positions[(samples >= first) & (samples <= last)] + epoch * dataset.samples
+        found += (hits // order["size"] + 1).tolist()
+    return sorted(set(found))
