@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from starloom.errors import CheckpointError, GenerationError
 from starloom.models import checkpoint, initial
 from starloom.models.cache import Cache, Past
+from starloom.models.causal_attention import LONGEST, causal_attention
 from starloom.models.config import GPTBigCodeConfig
 from starloom.models.cross_entropy import cross_entropy, token_losses
 
@@ -44,14 +45,17 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
         q, k, v = self.heads(self.c_attn(x))
+        dropout = self.config.attn_pdrop if self.training else 0.0
         if past is not None:
             y = past.attend(self.layer, q, k, v, self.scale)
+        elif q.requires_grad and q.device.type == "cpu" and not dropout and q.shape[1] <= LONGEST:
+            y = causal_attention(q, k, v, self.scale)  # twice as fast as torch's on a CPU, gradients included
         else:
             y = F.scaled_dot_product_attention(
                 q.transpose(1, 2),
                 k.transpose(1, 2),
                 v.transpose(1, 2),
-                dropout_p=self.config.attn_pdrop if self.training else 0.0,
+                dropout_p=dropout,
                 is_causal=True,
                 scale=self.scale,
                 enable_gqa=self.config.multi_query,

@@ -1,0 +1,98 @@
+"""Causal attention for training on a CPU: large products instead of one small one for each head.
+
+All query heads of a key/value head are rows of one matrix product, so multi-query attention is two products a block of
+queries; keys behind a block are never touched, which leaves out nearly half the work. torch's own kernel for the CPU does
+neither (`benchmarks/train_attention.py` measures both). Its price is memory for the probabilities, T²·N/2 a sequence: so
+it is used up to `LONGEST` tokens only.
+"""
+
+# B batch, T tokens, N query heads, K key/value heads, G = N/K queries for each, H head size, R = rows of a block (t·G)
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+BLOCK: Final = 128  # queries at once, measured: 64 and 256 are no faster on two Zen 4 cores
+LONGEST: Final = 2048  # tokens: beyond, the probabilities of a layer outgrow what a small machine can spare
+
+
+def causal_attention(q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float) -> Tensor:
+    """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, [B, T, N, H], in the type of q.
+
+    Scores are rounded to that type; the softmax works in at least float32 inside.
+    """
+    attended: Tensor = _CausalAttention.apply(q_BTNH, k_BTKH, v_BTKH, scale)  # type: ignore[no-untyped-call]
+    return attended
+
+
+class _CausalAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float) -> Tensor:
+        heads = k_BTKH.shape[2]
+        q, k, v = _by_head(q_BTNH * scale, heads), _by_head(k_BTKH, heads), _by_head(v_BTKH, heads)
+        y = torch.empty_like(q)
+        later = torch.full((BLOCK, BLOCK), -torch.inf, dtype=q.dtype, device=q.device).triu(1)[:, None]
+        blocks = []
+        for start, end in _blocks(q.shape[1]):
+            scores = torch.bmm(_rows(q, start, end), k[:, :end, 0].mT)
+            _by_query(scores, end - start)[..., start:] += later[
+                : end - start, :, : end - start
+            ]  # the future is hidden
+            p = torch.softmax(scores, -1)
+            y[:, start:end] = _by_query(torch.bmm(p, v[:, :end, 0]), end - start)
+            blocks.append(p)
+        ctx.save_for_backward(q, k, v, *blocks)
+        ctx.scale, ctx.heads = scale, heads
+        return _back(y, heads)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dy_BTNH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, *blocks = ctx.saved_tensors
+        dy = _by_head(dy_BTNH, ctx.heads)
+        wide = torch.promote_types(q.dtype, torch.float32)  # what several blocks add to
+        dq, dk, dv = (
+            torch.empty_like(q),
+            torch.zeros_like(k[:, :, 0], dtype=wide),
+            torch.zeros_like(v[:, :, 0], dtype=wide),
+        )
+        for (start, end), p in zip(_blocks(q.shape[1]), blocks, strict=True):
+            q_rows, dy_rows = _rows(q, start, end), _rows(dy, start, end)
+            dp = torch.bmm(dy_rows, v[:, :end, 0].mT)
+            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
+            dq[:, start:end] = _by_query(torch.bmm(ds, k[:, :end, 0]).mul_(ctx.scale), end - start)
+            dk[:, :end] += torch.bmm(ds.mT, q_rows)
+            dv[:, :end] += torch.bmm(p.mT, dy_rows)
+        dk, dv = dk.to(k.dtype)[:, :, None], dv.to(v.dtype)[:, :, None]
+        return _back(dq, ctx.heads), _back(dk, ctx.heads), _back(dv, ctx.heads), None
+
+
+def _by_head(x_BTNH: Tensor, heads: int) -> Tensor:
+    """[B, T, N, H] → [B·K, T, G, H]; with one head a view, where the input is contiguous."""
+    batch, tokens, queries, size = x_BTNH.shape
+    split = x_BTNH.reshape(batch, tokens, heads, queries // heads, size)
+    return split.transpose(1, 2).reshape(batch * heads, tokens, queries // heads, size).contiguous()
+
+
+def _back(x: Tensor, heads: int) -> Tensor:
+    """[B·K, T, G, H] → [B, T, N, H]."""
+    sequences, tokens, queries, size = x.shape
+    split = x.view(sequences // heads, heads, tokens, queries, size)
+    return split.transpose(1, 2).reshape(sequences // heads, tokens, heads * queries, size)
+
+
+def _rows(x: Tensor, start: int, end: int) -> Tensor:
+    """A block of queries as rows, [B·K, R, H]."""
+    return x[:, start:end].flatten(1, 2)
+
+
+def _by_query(x: Tensor, queries: int) -> Tensor:
+    """[B·K, R, X] → [B·K, t, G, X], a view."""
+    return x.view(len(x), queries, -1, x.shape[-1])
+
+
+def _blocks(tokens: int) -> list[tuple[int, int]]:
+    return [(start, min(tokens, start + BLOCK)) for start in range(0, tokens, BLOCK)]
