@@ -74,3 +74,32 @@ def built(wanted: Journey, where: Path, *, workers: int = 1) -> dict[str, Built]
         build(goal, Store(where), Runtime(workers=workers, cluster=pool), built=done)
     pool.close()
     return {name: done[id(stage)] for name, stage in wanted.steps().items()}
+
+
+WORDS = ("read", "write", "parse", "merge", "split", "count", "order", "filter", "encode", "search", "trim", "pack")
+
+
+def fixed_source(folder: Path) -> Path:
+    """A folder of files that this function spells out, the same under every Python."""
+    project = folder / "fixed"
+    for number, verb in enumerate(WORDS):
+        noun = WORDS[(number * 5 + 3) % len(WORDS)]
+        lines = [f'"""{verb.title()} what {noun} gave."""', "", "import os", "", ""]
+        for size in range(2 + number % 3):
+            lines += [
+                f"def {verb}_{noun}_{size}(items, limit={size * 7}):",
+                f"    # keep at most {size} of the items that {noun} left",
+                f"    found = [item.{verb}() for item in items if len(item) > {number + size}]",
+                f"    return os.sep.join(found[:limit]) or '{noun * (size + 1)}'",
+                "",
+                "",
+            ]
+        target = project / ("deep" if number % 4 == 0 else f"part{number % 3}") / f"{verb}.py"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("\n".join(lines))
+    (project / "twin.py").write_bytes((project / "part1" / "write.py").read_bytes())
+    (project / "sentinels.py").write_text('x = "<fim_prefix> <|endoftext|> naïve 日本語"\r\n\ty = 1\n' * 5)
+    (project / "minified.py").write_text("x = 1;" * 900 + "\n")
+    (project / "noise.bin").write_bytes(bytes(range(256)))
+    (project / "pyproject.toml").write_text('[project]\nname = "fixed"\nlicense = "MIT"\n')
+    return project

@@ -17,7 +17,7 @@ from starloom.store import Built, Store
 from starloom.tokens.dataset import Dataset
 from starloom.tokens.fim import FIM
 
-STEPS = 40  # more than one epoch
+STEPS = 24  # more than one epoch
 
 
 @pytest.fixture(scope="module")
