@@ -56,17 +56,16 @@ class _MeanCrossEntropy(torch.autograd.Function):
         count = (targets_M != IGNORED).sum().clamp(min=1)
         for chunk in _chunks(x_MD, head_VD):
             x_mD, targets_m = x_MD[chunk].to(compute), targets_M[chunk, None]
-            kept_m = targets_m != IGNORED
+            weights_m = (targets_m != IGNORED).to(loss.dtype) / count
             targets_m = targets_m.clamp(min=0)
             p_mV = _wide(x_mD @ head.t())  # logits, then exponentials, then probabilities, then gradients: one buffer
             chosen_m = p_mV.gather(1, targets_m)
             highest_m = p_mV.amax(1, keepdim=True)
             total_m = p_mV.sub_(highest_m).exp_().sum(1, keepdim=True)
-            loss += ((highest_m + total_m.log() - chosen_m) * kept_m).sum()
+            loss += ((highest_m + total_m.log() - chosen_m) * weights_m).sum()
             if dx_MD is None and dhead_VD is None:
                 continue
-            p_mV.mul_(kept_m / (total_m * count))
-            p_mV.scatter_add_(1, targets_m, -(kept_m / count).to(p_mV.dtype))
+            p_mV.mul_(weights_m / total_m).scatter_add_(1, targets_m, -weights_m)
             d_mV = p_mV.to(compute)
             if dx_MD is not None:
                 dx_MD[chunk] = d_mV @ head
@@ -75,7 +74,7 @@ class _MeanCrossEntropy(torch.autograd.Function):
             elif dhead_VD is not None:
                 dhead_VD += d_mV.t() @ x_mD
         ctx.gradients = (dx_MD, None if dhead_VD is None else dhead_VD.to(head_VD.dtype))
-        return loss / count
+        return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
