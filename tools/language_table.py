@@ -57,7 +57,7 @@ def table(languages: dict[str, dict[str, Any]], bigcode: dict[str, list[str]]) -
                 contested[extension] = len(candidates)
     everyone = list(languages)
     for extension, name in given.items():  # spelled in capitals, or unknown to linguist
-        if extension not in extensions and extension not in ambiguous:
+        if extension.startswith(".") and extension not in extensions and extension not in ambiguous:
             known = chosen(everyone, name, languages)
             if known is not None:
                 extensions[extension] = known

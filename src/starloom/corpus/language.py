@@ -65,7 +65,7 @@ def language_of(path: bytes, text: str | None = None) -> Attribute:
     for dot in dots:
         for extension in (name[dot:], name[dot:].lower()):
             if extension in table["folded"]:
-                claimed = table["claimed_by"].get(extension.lower(), 1)
+                claimed = table["claimed_by"].get(extension, 1)
                 return Attribute(table["folded"][extension], "extension", 1 / claimed)
     if text is not None and (not dots or dots == [0]):
         interpreter = shebang(text)

@@ -169,15 +169,20 @@ def combined(stated: list[str], found: list[str]) -> str | None:
             kept.append(name)
     if not kept and UNRECOGNIZED in stated:
         return UNRECOGNIZED
-    if len(kept) < 2:
-        return kept[0] if kept else None
-    terms = [term for one in kept for term in _terms(_parse(one, validate=False))]
-    return str(_licensing().AND(*terms).render("{symbol.key}"))
+    return joined(kept, "AND")
 
 
-def _terms(parsed: Any) -> tuple[Any, ...]:
-    """What an AND joins; any other expression is one term."""
-    return tuple(parsed.args) if isinstance(parsed, _licensing().AND) else (parsed,)
+def joined(expressions: list[str], operator: Literal["AND", "OR"]) -> str | None:
+    """Sound expressions as one; None of none."""
+    distinct = list(dict.fromkeys(expressions))
+    if len(distinct) < 2:
+        return distinct[0] if distinct else None
+    function = getattr(_licensing(), operator)
+    terms: list[Any] = []
+    for one in distinct:
+        parsed = _parse(one, validate=False)
+        terms += parsed.args if isinstance(parsed, function) else [parsed]
+    return str(function(*terms).render("{symbol.key}"))
 
 
 @cache

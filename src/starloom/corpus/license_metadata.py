@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from starloom.corpus.license_expressions import UNRECOGNIZED, as_expression, named
+from starloom.corpus.license_expressions import UNRECOGNIZED, as_expression, joined, named
 from starloom.corpus.license_texts import recognize
 
 
@@ -43,7 +43,7 @@ def _free_text(text: object) -> str | None:
     """A license as people write it: an expression, a name, or the whole text; UNRECOGNIZED for words of another kind."""
     if not isinstance(text, str) or not text.strip() or text.strip().upper() in ("UNKNOWN", "NONE"):
         return None
-    return as_expression(text) or named(text) or " AND ".join(recognize(text)) or UNRECOGNIZED
+    return as_expression(text) or named(text) or joined(list(recognize(text)), "AND") or UNRECOGNIZED
 
 
 def _from_classifiers(classifiers: object) -> str | None:
@@ -51,7 +51,7 @@ def _from_classifiers(classifiers: object) -> str | None:
         return None
     names = [str(one).rpartition(" :: ")[2] for one in classifiers if str(one).startswith(_CLASSIFIER)]
     found = sorted({expression for name in names if (expression := named(name)) is not None})
-    return " AND ".join(f"({one})" if " " in one else one for one in found) or None
+    return joined(found, "AND")
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def _package_json(text: str) -> Statement:
         if isinstance(name, str) and name.startswith("SEE LICENSE IN ")
     )
     found = [expression for name in names if (expression := _free_text(name)) is not None]
-    return Statement(" OR ".join(f"({one})" if " " in one else one for one in found) or None, files)
+    return Statement(joined(found, "OR"), files)
 
 
 def _list(value: object) -> list[object]:

@@ -98,8 +98,11 @@ def recognize(text: str) -> tuple[str, ...]:
     for noncommercial, kind, major, minor in _CREATIVE_COMMONS.findall(words):
         parts = ["CC-BY", "NC" if noncommercial else "", {"s": "SA", "n": "ND"}.get(kind[:1], "")]
         found.add("-".join(part for part in parts if part) + f"-{major}.{minor}")
-    if "Apache-2.0" in found and "llvm exceptions to the apache 2 0 license" in words:
-        found = found - {"Apache-2.0"} | {"Apache-2.0 WITH LLVM-exception"}
+    exceptions = words.count("llvm exceptions to the apache 2 0 license")
+    if exceptions:
+        found.add("Apache-2.0 WITH LLVM-exception")
+        if words.count("apache license version 2 0 january 2004") <= exceptions:
+            found.discard("Apache-2.0")
     if "PSF-2.0" in found and "beopen python open source license agreement version 1" in words:
         found -= {"0BSD", "HPND"}  # Python's own license holds the licenses of its past, and of its documentation
     if not found and _NOTICE.search(words):

@@ -149,6 +149,8 @@ class Rendered:
         if not 0 <= start <= end <= self.offsets[-1]:
             raise ValueError(f"bytes {start} to {end} of a rendered text of {self.offsets[-1]}")
         spans: list[Span] = []
+        if start == end:
+            return spans
         first = max(bisect.bisect_right(self.offsets, start) - 1, 0)
         for number in range(first, len(self.parts)):
             begin, stop = self.offsets[number], self.offsets[number + 1]

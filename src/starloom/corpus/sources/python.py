@@ -99,7 +99,12 @@ class SitePackages:
         if record is None:
             skipped["no_record"] += 1
             return
-        for row in csv.reader(record.decode("utf-8", "surrogateescape").splitlines()):
+        try:
+            lines = list(csv.reader(record.decode("utf-8", "surrogateescape").splitlines(), strict=True))
+        except csv.Error:
+            skipped["malformed_record"] += 1
+            return
+        for row in lines:
             path = row[0].encode("utf-8", "surrogateescape") if row else b""
             parts = tuple(path.split(b"/"))
             if unsafe_name(path):  # scripts lie in ../../../bin

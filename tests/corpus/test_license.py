@@ -1,0 +1,372 @@
+"""Licenses: what texts show, what metadata states, and that where they differ everything must be obeyed."""
+
+from __future__ import annotations
+
+import json
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corpus.planted import by_path, made, plant, rows
+from starloom.corpus import License, Read
+from starloom.corpus.license import (
+    NO_LICENSE,
+    Evidence,
+    decide,
+    evidence_of,
+    file_license,
+    is_license_file,
+    repository_license,
+    spdx_header,
+)
+from starloom.corpus.license_expressions import (
+    UNRECOGNIZED,
+    allow_list_version,
+    as_expression,
+    combined,
+    license_type,
+    named,
+    permissive_ids,
+)
+from starloom.corpus.license_metadata import statement
+from starloom.corpus.license_texts import recognize
+from starloom.corpus.schemas import Attribute
+from starloom.store import Built
+
+MIT = """MIT License
+
+Copyright (c) 2020 Someone
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+"""
+BSD_HEAD = """Redistribution and use in source and binary forms, with or without modification, are permitted provided
+that the following conditions are met: 1. Redistributions of source code must retain the above copyright notice.
+2. Redistributions in binary form must reproduce the above copyright notice."""
+BSD_3 = BSD_HEAD + " 3. Neither the name of X may be used to endorse or promote products derived from this software."
+ISC = """Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby
+granted, provided that the above copyright notice and this permission notice appear in all copies."""
+GPL_3 = "GNU GENERAL PUBLIC LICENSE\n   Version 3, 29 June 2007\n\n either version 3 of the License, or (at your option) any later version."
+NOTICE = """This program is free software: you can redistribute it under the terms of the GNU General Public License as
+published by the Free Software Foundation, either version 2 of the License, or (at your option) any later version."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MIT, ("MIT",)),
+        ("# " + MIT.replace("\n", "\n# "), ("MIT",)),
+        (MIT.upper(), ("MIT",)),
+        (MIT.partition("The above")[0], ("MIT-0",)),
+        (BSD_HEAD, ("BSD-2-Clause",)),
+        (BSD_3, ("BSD-3-Clause",)),
+        (
+            BSD_3 + " All advertising materials mentioning features or use of this software must say so.",
+            ("BSD-4-Clause",),
+        ),
+        (BSD_3 + BSD_HEAD, ("BSD-2-Clause", "BSD-3-Clause")),
+        (ISC, ("ISC",)),
+        (ISC.partition(", provided")[0] + ".", ("0BSD",)),
+        ("Apache License Version 2.0, January 2004", ("Apache-2.0",)),
+        ('Licensed under the Apache License, Version 2.0 (the "License");', ("Apache-2.0",)),
+        ("Mozilla Public License Version 2.0", ("MPL-2.0",)),
+        (GPL_3, ("GPL-3.0-only",)),
+        (NOTICE, ("GPL-2.0-or-later",)),
+        ("This is free and unencumbered software released into the public domain.", ("Unlicense",)),
+        ("CC0 1.0 Universal", ("CC0-1.0",)),
+        ("Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International", ("CC-BY-NC-SA-4.0",)),
+        ("Creative Commons Attribution 4.0 International Public License", ("CC-BY-4.0",)),
+        ("Boost Software License - Version 1.0 - August 17th, 2003", ("BSL-1.0",)),
+        (MIT + GPL_3, ("GPL-3.0-only", "MIT")),
+        (MIT + "The Software shall be used for Good, not Evil.", ("JSON", "MIT")),
+        ("Released under the MIT license.", ("MIT",)),
+        ("All rights reserved. Do not copy.", ()),
+        ("", ()),
+    ],
+)
+def test_a_text_is_recognized_by_what_it_alone_says(text: str, expected: tuple[str, ...]) -> None:
+    assert recognize(text) == expected
+
+
+@given(st.text(max_size=300))
+def test_no_text_is_taken_for_a_license_by_chance(text: str) -> None:
+    assert recognize(text) == ()
+
+
+def test_the_license_of_python_itself_is_recognized() -> None:
+    path = Path(sysconfig.get_paths()["stdlib"]) / "LICENSE.txt"
+    if not path.exists():
+        pytest.skip("this Python carries no LICENSE.txt")
+    assert recognize(path.read_text("utf-8")) == ("PSF-2.0",)
+
+
+def test_license_files_of_installed_packages_agree_with_their_metadata() -> None:
+    """An oracle that is on every machine: packages that state one SPDX id, beside their own license file."""
+    seen, differing = 0, []
+    for package in metadata.distributions():
+        stated = package.metadata["License-Expression"]
+        if stated not in ("MIT", "Apache-2.0", "BSD-3-Clause", "BSD-2-Clause", "MPL-2.0", "ISC", "MIT-0", "MIT-CMU"):
+            continue
+        texts = [
+            recognize(path.read_text("utf-8"))
+            for path in package.files or []
+            if ".dist-info" in str(path) and is_license_file(path.name) and path.locate().is_file()  # type: ignore[union-attr]
+        ]
+        if texts:
+            seen += 1
+            if not any(stated in found for found in texts):
+                differing.append((package.name, stated, texts))
+    assert seen >= 5
+    assert not differing
+
+
+METADATA = [
+    ("pyproject.toml", '[project]\nlicense = "MIT or apache-2.0"\nlicense-files = ["docs/*.txt"]', "MIT OR Apache-2.0"),
+    ("pyproject.toml", '[project]\nlicense = {text = "BSD License"}', "LicenseRef-BSD-unspecified"),
+    ("pyproject.toml", '[project]\nclassifiers = ["License :: OSI Approved :: ISC License (ISCL)"]', "ISC"),
+    ("pyproject.toml", '[tool.poetry]\nlicense = "Apache-2.0"', "Apache-2.0"),
+    ("pyproject.toml", "[build-system]\n", None),
+    ("pyproject.toml", "not toml [", None),
+    ("pyproject.toml", "a = " + "[" * 5000, None),
+    ("setup.cfg", "[metadata]\nlicense = MIT License\n", "MIT"),
+    ("setup.cfg", "[metadata]\nlicense = %(bad\n", UNRECOGNIZED),
+    ("package.json", '{"license": "(MIT OR GPL-2.0)"}', "MIT OR GPL-2.0-only"),
+    ("package.json", '{"licenses": [{"type": "MIT"}, {"type": "Apache-2.0"}]}', "MIT OR Apache-2.0"),
+    ("package.json", '{"license": "UNLICENSED"}', "LicenseRef-proprietary"),
+    ("package.json", '{"license": 7}', None),
+    ("package.json", "[" * 100_000, None),
+    ("Cargo.toml", '[package]\nlicense = "MIT/Apache-2.0"', "MIT OR Apache-2.0"),
+    ("METADATA", "Name: x\nLicense-Expression: BSD-3-Clause\nLicense: MIT\n", "BSD-3-Clause"),
+    (
+        "METADATA",
+        "Name: x\nLicense: UNKNOWN\nClassifier: License :: OSI Approved :: MIT License\n\nLicense: GPL",
+        "MIT",
+    ),
+    ("PKG-INFO", "Name: x\nLicense: see our web page\n", UNRECOGNIZED),
+    ("PKG-INFO", "Name: x\nLicense: " + MIT.replace("\n", "\n        "), "MIT"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), METADATA)
+def test_metadata_states_an_expression_or_nothing(name: str, text: str, expected: str | None) -> None:
+    said = statement(name, text)
+    assert said is not None and said.expression == expected
+
+
+@given(
+    st.sampled_from(["pyproject.toml", "setup.cfg", "package.json", "Cargo.toml", "METADATA"]), st.text(max_size=200)
+)
+def test_no_metadata_however_broken_is_more_than_silent(name: str, text: str) -> None:
+    said = statement(name, text)
+    assert said is not None and (said.expression is None or isinstance(said.expression, str))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["license", "licenses", "type", "x"]), inner),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_read_as_a_package(value: object) -> None:
+    assert statement("package.json", json.dumps(value)) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mit", "MIT"),
+        ("GPL-2.0+", "GPL-2.0-or-later"),
+        ("apache-2.0 with llvm-exception", "Apache-2.0 WITH LLVM-exception"),
+        ("LicenseRef-mine AND MIT", "LicenseRef-mine AND MIT"),
+        ("no such license", None),
+        ("MIT AND", None),
+        ("(" * 10_000, None),
+        ("", None),
+    ],
+)
+def test_an_expression_has_one_spelling(text: str, expected: str | None) -> None:
+    assert as_expression(text) == expected
+
+
+def test_names_of_the_classifiers_are_known() -> None:
+    for name, expected in [
+        ("MIT License", "MIT"),
+        ("Apache Software License", "Apache-2.0"),
+        ("GNU General Public License v3 or later (GPLv3+)", "GPL-3.0-or-later"),
+        ("Mozilla Public License 2.0 (MPL 2.0)", "MPL-2.0"),
+        ("Python Software Foundation License", "PSF-2.0"),
+        ("The Unlicense (Unlicense)", "Unlicense"),
+        ("Public Domain", "LicenseRef-scancode-public-domain"),
+        ("DFSG approved", None),
+    ]:
+        assert named(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "kind"),
+    [
+        (None, "no_license"),
+        ("MIT", "permissive"),
+        ("MIT AND GPL-3.0-only", "non_permissive"),
+        ("MIT OR GPL-3.0-only", "permissive"),
+        ("(MIT OR GPL-3.0-only) AND BSD-3-Clause", "permissive"),
+        ("(MIT AND GPL-3.0-only) OR AGPL-3.0-only", "non_permissive"),
+        ("Apache-2.0 WITH LLVM-exception", "permissive"),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", "non_permissive"),
+        ("MPL-2.0", "non_permissive"),
+        (UNRECOGNIZED, "non_permissive"),
+        ("((", "non_permissive"),
+        ("LicenseRef-BSD-unspecified", "permissive"),
+    ],
+)
+def test_the_type_of_an_expression_follows_its_logic(expression: str | None, kind: str) -> None:
+    assert license_type(expression) == kind
+
+
+def test_the_allow_list_is_versioned() -> None:
+    assert allow_list_version() == 1, "a new list: raise Rules.version and Mix.version, then this number"
+    assert {"MIT", "Apache-2.0", "BSD-3-Clause", "PSF-2.0", "CC0-1.0", "Unlicense", "0BSD"} <= permissive_ids()
+    assert not any(
+        name.startswith(("GPL", "LGPL", "AGPL", "MPL", "CC-BY-NC", "SSPL", "BUSL")) for name in permissive_ids()
+    )
+
+
+@given(
+    st.lists(st.sampled_from(["MIT", "BSD-3-Clause", "GPL-3.0-only", "MIT OR Apache-2.0", UNRECOGNIZED]), max_size=4),
+    st.lists(st.sampled_from(["MIT", "GPL-3.0-only", "Apache-2.0", "MPL-2.0"]), max_size=3),
+)
+def test_what_is_combined_is_permissive_only_if_everything_is(stated: list[str], found: list[str]) -> None:
+    value = combined(stated, found)
+    understood = [one for one in stated if one != UNRECOGNIZED]
+    if not (understood or found):
+        assert value == (UNRECOGNIZED if stated else None)
+    else:
+        everything = [license_type(one) for one in understood]
+        everything += ["permissive"] * (len(found) - sum(license_type(one) != "permissive" for one in found))
+        worst = any(license_type(one) != "permissive" for one in [*understood, *found])
+        assert license_type(value) == ("non_permissive" if worst else "permissive")
+
+
+def evidence(how: str, *expressions: str, path: str = "LICENSE", names: tuple[str, ...] = ()) -> Evidence:
+    return Evidence("r", path, how, expressions, names)
+
+
+def test_metadata_and_texts_decide_together() -> None:
+    assert repository_license([], "") == NO_LICENSE
+    agree = [
+        evidence("metadata", "MIT OR Apache-2.0", path="Cargo.toml"),
+        evidence("license_file", "MIT", path="LICENSE-MIT"),
+        evidence("license_file", "Apache-2.0", path="LICENSE-APACHE"),
+    ]
+    assert repository_license(agree, "").value == "MIT OR Apache-2.0"
+    lying = [evidence("metadata", "MIT", path="package.json"), evidence("license_file", "GPL-3.0-only")]
+    assert repository_license(lying, "").value == "MIT AND GPL-3.0-only"
+    later = [evidence("metadata", "GPL-3.0-or-later", path="setup.cfg"), evidence("license_file", "GPL-3.0-only")]
+    assert repository_license(later, "").value == "GPL-3.0-or-later"
+    open_variant = [
+        evidence("metadata", "LicenseRef-BSD-unspecified", path="PKG-INFO"),
+        evidence("license_file", "BSD-2-Clause"),
+    ]
+    assert repository_license(open_variant, "").value == "BSD-2-Clause"
+    assert repository_license([evidence("license_file")], "").value == UNRECOGNIZED
+
+
+def test_only_the_root_and_what_metadata_names_speak_for_a_repository() -> None:
+    below = evidence("license_file", "GPL-3.0-only", path="vendor/LICENSE")
+    assert repository_license([below, evidence("license_file", "MIT")], "").value == "MIT"
+    named_ = [evidence("metadata", path="pyproject.toml", names=("vendor/*",)), below]
+    assert repository_license(named_, "").value == "GPL-3.0-only"
+    assert repository_license([evidence("license_file", "MIT", path="top/LICENSE")], "top/").value == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("LICENSE", True),
+        ("license.md", True),
+        ("LICENCE.txt", True),
+        ("COPYING.LESSER", True),
+        ("UNLICENSE", True),
+        ("LICENSE-MIT", True),
+        ("MIT-LICENSE.txt", True),
+        ("NOTICE", False),
+        ("license.py", False),
+        ("licensing.md", False),
+    ],
+)
+def test_a_license_file_is_one_by_its_name(name: str, expected: bool) -> None:
+    assert is_license_file(name) == expected
+
+
+def test_an_spdx_header_is_read_from_any_comment() -> None:
+    for line in (
+        "# SPDX-License-Identifier: MIT",
+        "/* SPDX-License-Identifier: MIT */",
+        "<!-- SPDX-License-Identifier: MIT -->",
+    ):
+        assert spdx_header(f"first\n{line}\nrest") == "MIT"
+    assert spdx_header("# SPDX-License-Identifier: GPL-2.0-only OR MIT\n") == "GPL-2.0-only OR MIT"
+    assert spdx_header("pattern = 'SPDX-License-Identifier: (.*)'") is None
+    assert spdx_header("x\n" * 5000 + "# SPDX-License-Identifier: MIT") is None
+
+
+def test_a_header_in_a_file_overrules_only_what_names_it() -> None:
+    mit = Attribute("MIT", "license_file", 0.9)
+    assert file_license(mit, None) == mit
+    assert file_license(mit, "MIT").value == "MIT"
+    assert file_license(Attribute("MIT AND GPL-3.0-only", "x", 1.0), "MIT").value == "MIT"
+    assert file_license(mit, "GPL-3.0-only").value == "MIT AND GPL-3.0-only"
+    assert file_license(NO_LICENSE, "Apache-2.0").value == "Apache-2.0"
+
+
+def test_evidence_is_taken_from_the_files_that_tell() -> None:
+    assert evidence_of("r", "src/code.py", MIT) is None
+    found = evidence_of("r", "LICENSE", MIT)
+    assert found is not None and found.expressions == ("MIT",)
+
+
+def test_the_standard_library_is_under_pythons_license_also_without_the_file() -> None:
+    assert decide([([], {"python:stdlib": ""})])["python:stdlib"] == Attribute("PSF-2.0", "source", 1.0)
+
+
+def licenses(tmp_path: Path, files: dict[str, bytes], **settings: int) -> tuple[Built, Built]:
+    read = Read(f"folder:{plant(tmp_path / 'code', files)}", **settings)
+    return made(read, tmp_path / "store"), made(License(read), tmp_path / "store")
+
+
+def test_a_repository_has_one_license_across_its_shards(tmp_path: Path) -> None:
+    files = {f"src/f{n}.py": b"x = 1\n" * 100 for n in range(20)}
+    read, built = licenses(tmp_path, {**files, "LICENSE": MIT.encode()}, shard_bytes=3000)
+    assert len(built.parts()) > 3
+    assert {row["value"] for row in rows(built)} == {"MIT"}
+    assert built.parts() == read.parts()
+    assert not [name for name in built.manifest["files"] if name.startswith("evidence")]
+
+
+def test_a_gpl_file_in_a_permissive_tree_is_under_both(tmp_path: Path) -> None:
+    files = {"LICENSE": MIT.encode(), "a.py": b"1\n", "b.py": b"# SPDX-License-Identifier: GPL-3.0-or-later\n"}
+    read, built = licenses(tmp_path, files)
+    value = {row["id"]: row["value"] for row in rows(built)}
+    assert value[by_path(read)[b"a.py"]["id"]] == "MIT"
+    assert value[by_path(read)[b"b.py"]["id"]] == "MIT AND GPL-3.0-or-later"
+    assert built.counts["types"] == {"permissive": 2, "non_permissive": 1}
+
+
+def test_an_archive_with_one_folder_around_everything_has_its_license_there(tmp_path: Path) -> None:
+    _, built = licenses(tmp_path, {"thing-main/COPYING": GPL_3.encode(), "thing-main/src/a.py": b"1\n"})
+    assert {row["value"] for row in rows(built)} == {"GPL-3.0-only"}
+
+
+def test_a_path_that_is_not_utf8_does_not_hide_a_license(tmp_path: Path) -> None:
+    _, built = licenses(tmp_path, {"LICENSE": MIT.encode(), "\udcff/LICENSE": GPL_3.encode(), "a.py": b"1\n"})
+    assert {row["value"] for row in rows(built)} == {"MIT"}
