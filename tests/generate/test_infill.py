@@ -7,6 +7,8 @@ from scripted import says, vocabulary
 
 from starloom.errors import GenerationError
 from starloom.generate import infill
+from starloom.generate.protocol import Mode
+from starloom.tokens import fim
 
 code = st.text(st.sampled_from("ab_1 \n()é"), max_size=40)
 SUFFIX = "\n    return total\n\n\ndef second(value):\n    return value\n"
@@ -35,6 +37,19 @@ def test_the_frame_is_what_the_family_s_tokenizer_makes_of_the_published_spellin
     spelled = f"<fim{hyphen}prefix>{prefix}<fim{hyphen}suffix>{suffix}<fim{hyphen}middle>"
     published = Tokenizer.from_str(words.files()["tokenizer.json"].decode()).encode(spelled).ids
     assert infill.frame(words.encode(prefix), words.encode(suffix), words, "psm") == published
+
+
+@given(code.filter(bool), st.integers(0, 2**32), st.sampled_from(["psm", "spm"]))
+@settings(deadline=None)
+def test_a_prompt_is_how_training_writes_a_document_up_to_its_middle(text: str, seed: int, mode: Mode) -> None:
+    words = vocabulary()
+    drawn = fim.chance(fim.FIM(rate=1), seed=seed, epoch=0, sample=0, fragment=0)
+    low, high = sorted(fim.place(word, len(text) + 1) for word in drawn.cuts)
+    session, backend = says("x")
+    session.infill(text[:low], text[high:], mode=mode)
+    sample = [*words.encode(text), *[words.end_of_document] * 60]  # room for sentinels and for text that is cut in two
+    trained = fim.apply(sample, words, fim.FIM(rate=1, spm=mode == "spm"), seed=seed, epoch=0, sample=0).ids.tolist()
+    assert trained[: len(backend.last_prompt)] == backend.last_prompt
 
 
 @pytest.mark.parametrize(
