@@ -88,7 +88,7 @@ def test_bad_field_is_refused_by_name_and_value(field: str, value: object) -> No
 
 
 def test_fields_within_bounds_are_refused_when_together_they_are_absurd() -> None:
-    with pytest.raises(CheckpointError, match="describes .* parameters"):
+    with pytest.raises(CheckpointError, match=r"describes .* parameters"):
         GPTBigCodeConfig(n_embd=2**16, n_head=64, n_layer=1024)
 
 

@@ -86,6 +86,22 @@ def test_logits_agree_to_the_last_digits_in_float64(tmp_path: Path) -> None:
         assert_same_logits(ours, theirs, most=1e-10)
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_loss_and_gradients_agree_in_float64(number: int) -> None:
+    ours = GPTBigCode(tiny(number), dtype=torch.float64).eval()
+    theirs = transformers.GPTBigCodeForCausalLM(hugging_face_config(ours.config)).double().eval()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    ids_BT = ids_for(ours.config)
+    loss = theirs(ids_BT, labels=ids_BT).loss  # shifts by itself
+    loss.backward()
+    ours_loss = ours.loss(ids_BT[:, :-1], ids_BT[:, 1:])
+    ours_loss.backward()
+    torch.testing.assert_close(ours_loss.item(), loss.item(), rtol=1e-6, atol=0)  # theirs is summed in float32
+    gradients = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=1e-4, atol=1e-7, msg=name)
+
+
 def test_bfloat16_checkpoint_loads_on_both_sides(tmp_path: Path) -> None:
     ours = GPTBigCode(tiny(0), dtype=torch.bfloat16)
     save_model(ours, tmp_path)
