@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from journey import small
 
+from journey import small
 from starloom.store import Built, canonical_json
 from starloom.tokens.dataset import Dataset
 from starloom.tokens.fim import FIM
