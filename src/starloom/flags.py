@@ -133,9 +133,7 @@ def _parameter(item: dataclasses.Field[Any], annotation: Any) -> click.Parameter
     if get_origin(kind) is Literal:
         settings["type"] = click.Choice(list(get_args(kind)))
     shown = not required and item.default not in (None, (), "")
-    return click.Option(
-        [name, item.name], multiple=many, help=text, show_default=str(item.default) if shown else False, **settings
-    )
+    return click.Option([name, item.name], multiple=many, help=text, show_default=shown, **settings)
 
 
 def command(cls: type, prog: str) -> click.Command:
