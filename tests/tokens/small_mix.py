@@ -144,3 +144,34 @@ def documents(draw: st.DrawFn, first_source: int = 0) -> tuple[Rendered, dict[tu
             edits.append(Edit(len(parts) - 1, 0, 0, 11, 16))
     parts.append(Part("end_of_document", ""))
     return Rendered(tuple(parts), tuple(edits)), fields
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> tuple[list[Rendered], dict[tuple[bytes, str], bytes]]:
+    """Rows with sources of their own, and every field that they came from."""
+    drawn = [draw(documents(first_source=10 * number)) for number in range(draw(st.integers(1, 4)))]
+    return [row for row, _ in drawn], {key: value for _, fields in drawn for key, value in fields.items()}
+
+
+ByteOrigin = tuple[bytes, str, int, int, bool] | None
+
+
+def origin_of_each_byte(row: Rendered) -> list[ByteOrigin]:
+    """Source, field and region of each rendered byte, and whether it was copied; None: inserted."""
+    found: list[ByteOrigin] = []
+    for number, part in enumerate(row.parts):
+        size = len(part.text.encode())
+        if part.source is None or part.field is None:
+            found += [None] * size
+            continue
+        edits = sorted((e for e in row.edits if e.part == number), key=lambda e: (e.start, e.end))
+        at = edits[0].source_start - edits[0].start if edits else 0
+        local = 0
+        for edit in edits:
+            found += [(part.source, part.field, at + i, at + i + 1, True) for i in range(edit.start - local)]
+            gone = edit.source_end > edit.source_start
+            region: ByteOrigin = (part.source, part.field, edit.source_start, edit.source_end, False) if gone else None
+            found += [region] * (edit.end - edit.start)
+            at, local = edit.source_end, edit.end
+        found += [(part.source, part.field, at + i, at + i + 1, True) for i in range(size - local)]
+    return found
