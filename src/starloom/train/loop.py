@@ -132,10 +132,10 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
                     raise TrainingError(
                         f"no finite gradient in {job.patience} steps in a row, up to step {state.step}; the last "
                         "checkpoint stays: lower the learning rate (pretrain.optimizer.lr), or look at the data of "
-                        f"these steps with `starloom follow --run {work.directory} --step {state.step - 1}`"
+                        f"these steps with `starloom follow --run {work.directory} --step {state.step}`"
                     )
                 if state.step in look_after and state.step < steps:
-                    row["heldout_bits_per_byte"] = look(model, data, job, job.heldout.quick_tokens).bits_per_byte
+                    row["heldout_bits_per_byte"] = look(model, data, job).bits_per_byte
                 log.write(row)
                 curves(row)
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
@@ -150,10 +150,10 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
                     raise SystemExit(interrupt.exit_code)
 
         score = None
-        if len(data.heldout) > 1:
+        if len(data.heldout) > 1:  # in fp32 whatever the training's precision: the figure that is reported
             bound = job.heldout.final_tokens
             with progress.task("held out", min(len(data.heldout), bound or len(data.heldout)), "tokens") as advance:
-                score = look(model, data, job, bound, advance)
+                score = heldout.score(model, data.heldout, data.byte_lengths, data.context, bound, advance)
         return Outcome(model, state, score)
 
 
@@ -199,12 +199,10 @@ def computing(job: Job) -> torch.autocast:
     return torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=job.precision == "bf16")
 
 
-def look(
-    model: GPTBigCode, data: Data, job: Job, bound: int | None, advance: Callable[[int], object] = lambda tokens: None
-) -> heldout.Score:
-    """Score the held-out text with what was learned so far."""
+def look(model: GPTBigCode, data: Data, job: Job) -> heldout.Score:
+    """A quick look at the held-out text: on a part of it, in the precision of the training."""
     with computing(job):
-        return heldout.score(model, data.heldout, data.byte_lengths, data.context, bound, advance)
+        return heldout.score(model, data.heldout, data.byte_lengths, data.context, job.heldout.quick_tokens)
 
 
 def looks(steps: int, times: int) -> set[int]:

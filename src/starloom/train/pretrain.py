@@ -64,6 +64,8 @@ class Pretrain(Stage):
         if facts["heldout"] is not None:
             work.count(heldout_bits_per_byte=facts["heldout"]["bits_per_byte"])
             work.summary += f", held-out {facts['heldout']['bits_per_byte']:.3f} bits per byte"
+            scored, there = facts["heldout"]["windows"], facts["heldout"]["windows_in_all"]
+            work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
     def _train(self, work: Work) -> Facts:
         from starloom.tokens.dataset import Dataset

@@ -70,7 +70,7 @@ class Heldout:
 
     times: int = 10  # quick looks during the run, evenly spaced; 0: only at the end
     quick_tokens: int = 16_384  # of each quick look, windows spread over the whole split: our choice
-    final_tokens: int | None = None  # of the last look; None: the whole split
+    final_tokens: int | None = 131_072  # of the last look; None: the whole split
 
     def __post_init__(self) -> None:
         if self.times < 0 or self.quick_tokens < 1 or (self.final_tokens is not None and self.final_tokens < 1):
