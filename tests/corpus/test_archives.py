@@ -201,13 +201,10 @@ def test_a_large_entry_is_hashed_and_has_no_text(tmp_path: Path) -> None:
 
 def test_an_archive_is_read_shard_by_shard_alike_for_any_number_of_workers(tmp_path: Path) -> None:
     files = {f"d{n % 5}/f{n}.py": b"# %d\n" % n * (n + 1) for n in range(120)}
-    for suffix in (".tar.gz", ".zip"):
-        path = archived(tmp_path, suffix, files)
-        one, two = (
-            made(Read(str(path), shard_bytes=20_000), tmp_path / f"{suffix}{workers}", workers) for workers in (1, 2)
-        )
-        assert len(one.parts()) > 3
-        assert one.manifest["files"] == two.manifest["files"]
+    path = archived(tmp_path, ".tar.gz", files)
+    one, two = (made(Read(str(path), shard_bytes=20_000), tmp_path / str(workers), workers) for workers in (1, 2))
+    assert len(one.parts()) > 3
+    assert one.manifest["files"] == two.manifest["files"]
 
 
 def test_an_archive_that_changes_after_listing_is_an_error(tmp_path: Path) -> None:

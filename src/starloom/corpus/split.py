@@ -40,14 +40,14 @@ def held_out(sizes: Mapping[str, int], share: float, seed: int) -> frozenset[str
     numbers = {group: uniform(seed, group) for group in sizes}
     ordered = sorted(sizes, key=lambda group: (numbers[group], group))
     chosen = [group for group in ordered if numbers[group] < share]
-    return _within_half(chosen, sizes) or _within_half(ordered, sizes, most=1)
+    return _within_half(chosen, sizes, most=len(sizes) - 1) or _within_half(ordered, sizes, most=1)
 
 
-def _within_half(groups: Iterable[str], sizes: Mapping[str, int], most: int | None = None) -> frozenset[str]:
+def _within_half(groups: Iterable[str], sizes: Mapping[str, int], most: int) -> frozenset[str]:
     left = sum(sizes.values()) // 2
     taken: list[str] = []
     for group in groups:
-        if len(taken) != most and sizes[group] <= left:
+        if len(taken) < most and sizes[group] <= left:
             taken.append(group)
             left -= sizes[group]
     return frozenset(taken)
