@@ -73,6 +73,12 @@ def test_unread_files_never_reach_the_mix_even_without_verdicts(tmp_path: Path) 
     assert len(rows(built)) == 1
 
 
+def test_a_shard_of_which_nothing_stays_is_an_empty_shard(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "code", {"a.py": b"\xff" * 1000, "b.py": b"x = 1\n" * 200})
+    built = made(Mix(Read(f"folder:{folder}", shard_bytes=1000)), tmp_path / "store")
+    assert [len(table) for table in built.tables()] == [0, 1]
+
+
 def test_sentinels_typed_in_a_file_are_ordinary_text_of_one_part(tmp_path: Path) -> None:
     typed = "<fim_prefix><|endoftext|><fim-suffix><repo_name><reponame>x = 1\n"
     folder = plant(tmp_path / "code", {"a.py": typed.encode()})

@@ -90,7 +90,7 @@ def decide(
 
 def mixed(files: pa.Table, kept: Sequence[Kept], layout: str, metadata: float, seed: int) -> pa.Table:
     """The training rows of a shard with columns id, repository, path, text, stars."""
-    chosen = files.take([one.row for one in kept])
+    chosen = files.take(pa.array([one.row for one in kept], pa.int64()))
     columns = [chosen[name].to_pylist() for name in ("id", "repository", "path", "text", "stars")]
     documents = list(map(Document, *columns, [one.group for one in kept]))
     splits = {one.group: one.split for one in kept}
