@@ -15,7 +15,8 @@ from starloom.corpus.read import Read, cut_into_shards, text_of
 from starloom.corpus.sources import Entry, open_source
 from starloom.errors import ConfigError, SourceError
 from starloom.records import blob_id, document_id
-from starloom.store import MARKER
+from starloom.stage import Identities, Runtime, build
+from starloom.store import MARKER, Store
 
 
 def listed(spelling: str) -> dict[bytes, int]:
@@ -145,6 +146,16 @@ def test_a_file_that_changes_after_listing_is_an_error_and_not_a_lie(tmp_path: P
     (folder / "b.py").symlink_to("a.py")
     with pytest.raises(SourceError, match="changed while being read"):
         list(source.read(entries, 1 << 20))
+
+
+def test_a_folder_that_changes_between_fingerprint_and_build_is_not_built(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "code", {"a.py": b"1\n"})
+    stage, known, store = Read(f"folder:{folder}"), Identities(), Store(tmp_path / "store")
+    known.of(stage)
+    (folder / "b.py").write_bytes(b"2\n")
+    with pytest.raises(SourceError, match="changed while being read; run again"):
+        build(stage, store, Runtime(), known)
+    assert len(by_path(build(stage, store, Runtime()))) == 2
 
 
 @pytest.mark.parametrize(

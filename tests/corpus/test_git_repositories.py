@@ -230,3 +230,35 @@ def test_a_clone_is_named_after_its_remote_wherever_it_lies(tmp_path: Path) -> N
     row = by_path(one)[b"a.py"]
     assert (row["repository"], row["owner"]) == ("github.com/some/thing", "some")
     assert one.fingerprint == two.fingerprint
+
+
+def test_a_repository_that_borrows_from_itself_ends_in_one_line(tmp_path: Path) -> None:
+    root = tmp_path / "code"
+    plant_git(root, {b"a.py": b"1\n"})
+    objects = root / ".git" / "objects"
+    (objects / "info").mkdir(exist_ok=True)
+    (objects / "info" / "alternates").write_text(f"{objects}\n")
+    with pytest.raises(SourceError, match="borrows objects from itself"):
+        texts(f"git:{root}")
+
+
+def test_objects_borrowed_from_another_repository_are_read(tmp_path: Path) -> None:
+    plant_git(tmp_path / "lender", OLD)
+    plant_git(tmp_path / "borrower", OLD)
+    objects = tmp_path / "borrower" / ".git" / "objects"
+    shutil.rmtree(objects)
+    (objects / "info").mkdir(parents=True)
+    (objects / "info" / "alternates").write_text(f"{tmp_path / 'lender' / '.git' / 'objects'}\n")
+    assert texts(f"git:{tmp_path / 'borrower'}") == OLD
+
+
+def test_a_date_that_no_calendar_holds_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "code"
+    plant_git(root, OLD)
+    repo = Repo(str(root))
+    commit = repo[repo.head()]
+    commit.commit_time = 10**15
+    repo.object_store.add_object(commit)
+    repo.refs[b"refs/heads/main"] = commit.id
+    repo.close()
+    assert by_path(made(Read(f"git:{root}"), tmp_path / "store"))[b"a.py"]["dates"] == []

@@ -1,4 +1,9 @@
-"""A folder of files, read through directory descriptors: no link is followed, nothing but regular files is opened."""
+"""A folder of files, read through directory descriptors: no link is followed, nothing but regular files is opened.
+
+What is covered: links, loops, pipes, sockets, devices, any depth and any bytes in a name, files that cannot be opened,
+files that change between being listed and being read. What is not covered: a file that is written to and set back
+within one read.
+"""
 
 from __future__ import annotations
 

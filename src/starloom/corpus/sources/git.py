@@ -22,13 +22,12 @@ from dulwich.objects import Blob, Commit, ShaFile, Tag, Tree
 from dulwich.pack import ApplyDeltaError, PackFileDisappeared, UnresolvedDeltas
 from dulwich.repo import InvalidWorktreeConfiguration, Repo, UnsupportedExtension, UnsupportedVersion
 
-from starloom.corpus.sources.git_objects import LARGEST_OBJECT, object_size
+from starloom.corpus.sources.git_objects import LARGEST_OBJECT, check_alternates, object_size
 from starloom.corpus.sources.listing import (
     Entry,
     Listing,
     Raw,
     Repository,
-    digest_of,
     printable,
     take,
     unsafe_name,
@@ -36,6 +35,7 @@ from starloom.corpus.sources.listing import (
 from starloom.errors import SourceError
 
 MOST_FILES = 5_000_000  # the largest public trees hold half a million; a tree of trees can name 10^10; our choice
+_YEAR_10000 = 253_402_300_800  # seconds: a date that anybody could set, and no calendar holds
 _HEADER_BYTES = 64  # `commit SIZE NUL` and some
 _LINK, _SUBMODULE = 0o120000, 0o160000
 _DAMAGE = (
@@ -63,12 +63,13 @@ class Git:
     def listing(self) -> Listing:
         with self._opened() as repo:
             commit = self._commit(repo)
-            repository = Repository(*self._name(repo), commit.id.decode(), commit.commit_time)
+            date = commit.commit_time if 0 <= commit.commit_time < _YEAR_10000 else None
+            repository = Repository(*self._name(repo), commit.id.decode(), date)
             skipped: Counter[str] = Counter()
             entries = sorted(self._entries(repo, commit, repository.name, skipped), key=lambda entry: entry.path)
         if not entries:
             raise SourceError(f"{self._where(commit.id)} holds no files; choose another revision with git:PATH@REV")
-        digest = f"{repository.name} {commit.id.decode()} {digest_of([repository.name.encode()])[:8]}"
+        digest = f"{repository.name} {commit.id.decode()}"
         return Listing(digest, {repository.name: repository}, entries, dict(skipped))
 
     def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
@@ -102,6 +103,7 @@ class Git:
                     f"git repository {self.path} names objects by SHA-256, which is not read yet; "
                     f"export it with `git archive` and read archive:FILE.tar"
                 )
+            check_alternates(Path(repo.commondir()) / "objects")
             repo.object_store.loose_object_size_limit = LARGEST_OBJECT  # its own settings could raise it
             yield repo
         finally:

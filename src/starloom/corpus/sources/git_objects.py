@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,25 @@ from starloom.errors import SourceError
 
 LARGEST_OBJECT = 512 << 20  # bytes of a tree, or of any object that one which is read is a delta to; our choice
 _OFFSET_DELTA, _REFERENCE_DELTA = 6, 7  # gitformat-pack: the two kinds of delta
+_FARTHEST = 5  # repositories that borrow from one another in a row: git's own limit
 _DEEPEST = 4096  # links in a chain of deltas: git itself makes at most 4095 (pack.depth)
+
+
+def check_alternates(objects: Path, above: tuple[Path, ...] = ()) -> None:
+    """Raises SourceError for a repository that borrows its objects from itself, by way of whomever, or too far away."""
+    objects = objects.resolve()
+    if objects in above or len(above) > _FARTHEST:
+        raise SourceError(
+            f"git repository {above[0].parent} borrows objects from itself (objects/info/alternates); "
+            "clone it, and read the clone"
+        )
+    try:
+        lines = (objects / "info" / "alternates").read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line and not line.startswith(b"#"):
+            check_alternates(objects / os.fsdecode(line), (*above, objects))
 
 
 def object_size(repo: Repo, name: bytes) -> int:
