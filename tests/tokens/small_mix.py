@@ -105,8 +105,9 @@ def pack_stage(folder: Path, shards: Sequence[Sequence[dict[str, Any]]], context
 def packed(
     shards: Sequence[Sequence[dict[str, Any]]], context: int = 32, words: Vocabulary | None = None
 ) -> Iterator[Built]:
-    """A built `Pack` in a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as name:
+    """A built `Pack` in a folder that is gone afterwards; in memory where the machine can, as every file is fsynced."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         stage = pack_stage(Path(name), shards, context, words or vocabulary())
         yield build(stage, Store(Path(name) / "store"), Runtime())
 
