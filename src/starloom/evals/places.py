@@ -6,7 +6,7 @@ Found by lines and indentation alone, so that one rule serves every language who
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from starloom.records import uniform
@@ -14,7 +14,7 @@ from starloom.records import uniform
 # Sizes of what is asked for; our choice: enough to judge by eye, and all of it in a context of 512 tokens.
 HEAD_LINES = 6  # of a signature
 DOC_LINES = 12  # of a description under it
-BODY_LINES = (3, 24)  # non-blank lines
+BODY_LINES = (3, 16)  # non-blank lines
 LONGEST_LINE = 120  # characters
 HOLE_CHARACTERS = 10  # of a line that is worth guessing
 AROUND_HOLE = 2  # lines of the body that stay on each side of a hole
@@ -29,7 +29,11 @@ _COMMENT = ("#", "//", "/*", "*", "--", '"', "'")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function as lines: what is given (signature, description) and what follows (body)."""
+    """A function as lines: what is given (signature, description) and what follows (body).
+
+    A line break belongs to the line that it begins: byte-level BPE joins it with the indentation behind it, so that a
+    prompt that ended in one would be a text that no training saw.
+    """
 
     line: int  # of the signature, counted from 1
     indent: str
@@ -39,11 +43,11 @@ class Function:
 
     @property
     def given(self) -> str:
-        return "".join(f"{line}\n" for line in self.head)
+        return "\n".join(self.head)
 
     @property
     def rest(self) -> str:
-        return "".join(f"{line}\n" for line in self.body)
+        return _follow(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,15 @@ def ends_block(line: str, indent: str) -> bool:
 
 
 def within_block(text: str, indent: str) -> str:
-    """The beginning of a text that belongs to the body of a head that is indented so: up to the first line outside."""
-    lines = text.splitlines(keepends=True)
-    end = next((number for number, line in enumerate(lines) if ends_block(line, indent)), len(lines))
+    """How far a text that follows a head that is indented so belongs to its body: up to the first line outside."""
+    lines = text.splitlines(keepends=True)  # the first goes on in a line of the head
+    end = next((number for number, line in enumerate(lines[1:], 1) if ends_block(line, indent)), len(lines))
     return "".join(lines[:end])
+
+
+def first_lines(text: str, line_breaks: int) -> str:
+    """A text up to its next line break after so many."""
+    return "\n".join(text.split("\n")[: line_breaks + 1])
 
 
 def gap(function: Function, seed: int, *item: bytes | int | str) -> Gap | None:
@@ -107,10 +116,12 @@ def gap(function: Function, seed: int, *item: bytes | int | str) -> Gap | None:
     first = places[int(uniform(seed, "gap", *item) * len(places))]
     two = first + 1 in places and uniform(seed, "two lines", *item) < 0.5
     end = first + 1 + two
-    before, middle, after = (
-        "".join(f"{line}\n" for line in part) for part in (body[:first], body[first:end], body[end:])
-    )
+    before, middle, after = map(_follow, (body[:first], body[first:end], body[end:]))
     return Gap(function.line + len(function.head) + first, function.given + before, middle, after)
+
+
+def _follow(lines: Sequence[str]) -> str:
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _after_description(lines: list[str], start: int, stop: int) -> int:

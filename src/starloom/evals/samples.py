@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
 from starloom.evals.held_out_files import HeldOutFile, held_out_files, in_order_of_chance
-from starloom.evals.places import Function, Gap, functions, gap, within_block
+from starloom.evals.places import Function, Gap, first_lines, functions, gap, within_block
 from starloom.records import uniform
 from starloom.report import plain
 from starloom.report.facts import json_lines
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROWS = "completions.jsonl"
 BLOCK_END = "the end of the block"
+LINES_END = "the end of the line"
 FILES_LOOKED_AT = 400  # of the held-out files, by chance: enough to choose from, also where millions are held out
 NOTHING = "Nothing was held out, or no held-out file has a function of a size to ask for: no samples."
 
@@ -123,21 +124,28 @@ class Samples(Stage):
             row |= {"prefix": one.gap.prefix, "suffix": one.gap.suffix}
         if isinstance(answer, Exception):
             return {**row, "error": str(answer), "text": "", "tokens": 0, "finish_reason": None, "stopped_by": None}
-        text, stopped_by = answer.text, answer.stopped_by
-        if one.gap is None and (block := within_block(text, one.function.indent)).strip() and block != text:
-            text, stopped_by = block, BLOCK_END
+        asked_for = wanted(one, answer.text)
+        cut = asked_for != answer.text
         return {
             **row,
             "error": None,
-            "text": text,
+            "text": asked_for,
             "generated": answer.text,
             "tokens": len(answer.tokens),
             "finish_reason": answer.finish_reason,
-            "stopped_by": stopped_by,
+            "stopped_by": (BLOCK_END if one.gap is None else LINES_END) if cut else answer.stopped_by,
         }
 
     def closing(self, built: Built) -> str:
         return render(built, color=sys.stdout.isatty())
+
+
+def wanted(one: Asked, text: str) -> str:
+    """What was asked for of what was written: the body of the function; as many lines as the gap has."""
+    if one.gap is not None:
+        return first_lines(text, one.gap.middle.count("\n"))
+    block = within_block(text, one.function.indent)
+    return block.rstrip() if block.strip() else text
 
 
 def chosen(files: Sequence[HeldOutFile], completions: int, infillings: int, seed: int) -> list[Asked]:
