@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from starloom.report.plain import count, share, visible
 
-BUCKETS = 160  # points drawn of a curve; more cannot be seen, and every one carries a title
+BUCKETS = 72  # points drawn of a curve: few enough that their means show where a noisy one goes
+REACH = 0.1  # of a point's measurements lie below its band, and as many above
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins in units of the drawing; labels grow on a phone
-LABEL_HEIGHT = 15
 
 Point = tuple[float, float]
 Format = Callable[[float], str]
@@ -64,22 +65,28 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
-def tick_text(value: float) -> str:
-    """A tick as short as it can be: 0.002, 1.5, 20k, 3M."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= unit:
-            return f"{value / min(unit, 1e3 if name == 'k' else unit):.6g}{name}"
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < abs(value) < 1e-4 else f"{value:.6g}"
+def tick_texts(values: Sequence[float]) -> list[str]:
+    """Ticks as short as they can be, all with the same decimals and unit: 0.010, 0.015; 20k, 25k; 3M."""
+    step = min((b - a for a, b in pairwise(values)), default=abs(values[0]) or 1)
+    most = max(map(abs, values))
+    size, unit = next(
+        ((size, unit) for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if most >= 10 * size), (1, "")
+    )
+    if 0 < most < 1e-3:
+        return [f"{value:.3g}" for value in values]
+    decimals = max(0, -math.floor(math.log10(step / size) + 1e-9))
+    return [f"{value / size:.{decimals}f}{unit}" if value else "0" for value in values]
 
 
 def buckets(points: Sequence[Point], most: int = BUCKETS) -> list[_Bucket]:
-    """Points joined into at most `most` neighbors: the mean of each, and how far it reaches."""
+    """Points joined into at most `most` neighbors: the mean of each, and between what most of its values lie."""
     size = max(1, math.ceil(len(points) / most))
     found = []
     for start in range(0, len(points), size):
         group = points[start : start + size]
-        values = [y for _, y in group]
-        found.append(_Bucket(group[-1][0], sum(values) / len(values), min(values), max(values)))
+        values = sorted(y for _, y in group)
+        edge = round(REACH * (len(values) - 1))
+        found.append(_Bucket(group[-1][0], sum(values) / len(values), values[edge], values[-1 - edge]))
     return found
 
 
@@ -114,12 +121,11 @@ def line_chart(
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{_text(name)}">',
         *_axes(x_ticks, y_ticks, at_x, at_y, (x_low, x_high), (width, height), x_name),
     ]
-    for level, label in _labels([(level, at_y(level.value)) for level in levels]):
-        exact = at_y(level.value)
+    for level in levels:
+        y = at_y(level.value)
         body.append(
-            f'<g class="c{level.color}"><title>{_text(level.name)}: {_text(text(level.value))}</title>'
-            f'<line class="level" x1="{LEFT}" x2="{width - RIGHT}" y1="{exact:.1f}" y2="{exact:.1f}"/>'
-            f'<text x="{width - RIGHT - 4}" y="{label:.1f}" text-anchor="end">{_text(level.name)}</text></g>'
+            f'<line class="level c{level.color}" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}">'
+            f"<title>{_text(level.name)}: {_text(text(level.value))}</title></line>"
         )
     for one, line in drawn:
         body.append(f'<g class="c{one.color}">{"".join(_curve(one, line, at_x, at_y))}</g>')
@@ -138,13 +144,13 @@ def _axes(
 ) -> Iterator[str]:
     width, height = extent
     yield '<g class="axes">'
-    for value in y_ticks:
+    for value, text in zip(y_ticks, tick_texts(y_ticks), strict=True):
         y = at_y(value)
         yield f'<line x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{tick_text(value)}</text>'
-    for value in x_ticks:
+        yield f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
+    for value, text in zip(x_ticks, tick_texts(x_ticks), strict=True):
         if x_range[0] <= value <= x_range[1]:
-            yield f'<text x="{at_x(value):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{tick_text(value)}</text>'
+            yield f'<text x="{at_x(value):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{text}</text>'
     yield f'<text class="name" x="{width - RIGHT}" y="{height - 6}" text-anchor="end">{_text(x_name)}</text></g>'
 
 
@@ -184,18 +190,6 @@ def _titles(
             + "".join(f"\n{_text(item)}" for item in said[x])
             + "</title></rect>"
         )
-
-
-def _labels(levels: Sequence[tuple[Level, float]]) -> Iterator[tuple[Level, float]]:
-    """Heights for the levels' names, none on another: the lowest of several below its line, the others above theirs."""
-    ordered = sorted(levels, key=lambda item: -item[1])
-    free = math.inf
-    for position, (level, y) in enumerate(ordered):
-        if position == 0 and len(ordered) > 1:
-            yield level, y + LABEL_HEIGHT - 2
-        else:
-            free = min(y - 5, free - LABEL_HEIGHT)
-            yield level, free
 
 
 def _points(points: Sequence[Point], at_x: Callable[[float], float], at_y: Callable[[float], float]) -> str:

@@ -106,7 +106,7 @@ def tiles(
     for corpus in described[:1]:
         kept, read = corpus.all.kept_files, corpus.all.files
         if corpus.splits:
-            found.append(("files kept", plain.count(kept), f"of {plain.count(read)} read, {plain.share(kept, read)}"))
+            found.append(("files kept", plain.count(kept), f"{plain.share(kept, read)} of {plain.count(read)}"))
             found.append(
                 ("bytes kept", plain.size(corpus.all.kept_bytes), f"of {plain.size(corpus.all.size_bytes)} read")
             )
@@ -122,8 +122,8 @@ def tiles(
     for one in list(results.values())[:1]:
         rates = one.get("bits_per_byte") or {}
         if rates.get("model") is not None:
-            others = " · ".join(f"{name} {rates[name]:.3f}" for name in ("gzip", "xz") if rates.get(name) is not None)
-            found.append(("bits per byte, held out", f"{rates['model']:.3f}", others))
+            others = ", ".join(f"{name} {rates[name]:.3f}" for name in ("gzip", "xz") if rates.get(name) is not None)
+            found.append(("held-out bits/byte", f"{rates['model']:.3f}", others))
     minutes = seconds / 60
     found.append(("minutes", f"{minutes:.1f}" if minutes >= 0.1 else f"{minutes:.2f}", "all steps together"))
     return found
@@ -196,6 +196,7 @@ def run_facts(run: Run, results: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     return {
         "run": run,
         "bits": Markup(line_chart("bits per byte", bits, x_name="step", levels=levels, text="{:.3f}".format)),
-        "legend": [(one.name, one.color) for one in bits if one.points],
+        "legend": [(one.name, f"c{one.color}") for one in bits if one.points]
+        + [(f"{level.name}: {level.value:.3f}", f"dashes c{level.color}") for level in levels],
         "charts": [(name, Markup(svg)) for name, svg in charts if svg],
     }
