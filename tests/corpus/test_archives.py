@@ -193,6 +193,14 @@ def test_a_damaged_archive_is_named_and_never_read_as_something_else(tmp_path: P
         assert not checked or set(found.values()) <= set(expected.values())
 
 
+def test_the_checksum_at_the_end_of_a_compressed_tar_is_read(tmp_path: Path) -> None:
+    path = archived(tmp_path, ".tar.gz")
+    data = path.read_bytes()
+    path.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    with pytest.raises(SourceError, match=r"is damaged .*CRC"):
+        open_source(str(path)).listing()
+
+
 def test_a_large_entry_is_hashed_and_has_no_text(tmp_path: Path) -> None:
     path = archived(tmp_path, ".tar.xz", {"big.py": b"x = 1\n" * 300_000, "a.py": b"1\n"})
     row = by_path(made(Read(str(path)), tmp_path / "store"))[b"big.py"]

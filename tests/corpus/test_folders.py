@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from corpus.planted import by_path, made, plant
 from starloom.corpus.read import Read, cut_into_shards, text_of
-from starloom.corpus.sources import Entry, open_source
+from starloom.corpus.sources import Entry, Raw, open_source
+from starloom.corpus.sources.listing import take
 from starloom.errors import ConfigError, SourceError
 from starloom.records import blob_id, document_id
 from starloom.stage import Identities, Runtime, build
@@ -217,6 +218,26 @@ def test_one_worker_and_two_make_the_same_bytes(tmp_path: Path) -> None:
     )
     assert len(one.parts()) > 3
     assert one.manifest["files"] == two.manifest["files"]
+
+
+def test_a_link_in_a_files_place_is_not_followed_even_to_the_same_content(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "code", {"a.py": b"1\n"})
+    plant(tmp_path / "elsewhere", {"a.py": b"1\n"})
+    source = open_source(f"folder:{folder}")
+    entries = source.listing().entries
+    (folder / "a.py").unlink()
+    (folder / "a.py").symlink_to(tmp_path / "elsewhere" / "a.py")
+    with pytest.raises(SourceError, match="changed while being read"):
+        list(source.read(entries, 100))
+
+
+@given(st.binary(max_size=50), st.integers(0, 60), st.integers(0, 60), st.integers(1, 9))
+def test_a_file_is_taken_whole_or_not_at_all(data: bytes, size: int, max_bytes: int, step: int) -> None:
+    raw = take((data[at : at + step] for at in range(0, len(data), step)), size, max_bytes)
+    if size != len(data):
+        assert raw is None
+    else:
+        assert raw == Raw(blob_id(data), data if size <= max_bytes else None, size)
 
 
 @given(st.lists(st.integers(0, 4000), max_size=60), st.integers(1, 3000), st.integers(1, 20_000))

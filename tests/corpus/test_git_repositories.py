@@ -195,7 +195,8 @@ def test_a_damaged_object_is_named(tmp_path: Path, damage: str) -> None:
         path.write_bytes(zlib.compress(b"blob 4\0evil"))
     else:
         path.write_bytes(zlib.compress(b"blob 5\0" + bytes(100 << 20)))
-    with pytest.raises(SourceError, match=rf"blob {blob} \(a\.py\).*git fsck") as caught:
+    why = r"is damaged \(error\)" if damage == "bomb" else ""  # stopped at the size that it says, not unpacked
+    with pytest.raises(SourceError, match=rf"blob {blob} \(a\.py\).*{why}.*git fsck") as caught:
         texts(f"git:{root}")
     assert "\n" not in str(caught.value)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from corpus.planted import by_path, made, plant, plant_git, rows
@@ -151,6 +151,7 @@ def test_the_survivor_of_twins_does_not_depend_on_the_order_of_reading(tmp_path:
 GROUPS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.integers(0, 1000), min_size=1, max_size=30)
 
 
+@example({"a": 0, "b": 0}, 0.99, 0)
 @given(GROUPS, st.floats(0, 0.99), st.integers(0, 1000))
 def test_something_is_held_out_but_never_more_than_half(sizes: dict[str, int], share: float, seed: int) -> None:
     chosen = held_out(sizes, share, seed)
