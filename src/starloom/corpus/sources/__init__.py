@@ -60,7 +60,8 @@ def _python(name: str) -> Source:
         return standard_library()
     if name == "site-packages":
         return site_packages()
-    raise ConfigError(f"no source 'python:{printable(name)}'; {suggestion(name, _PYTHON)}")
+    known = [f"python:{one}" for one in _PYTHON]
+    raise ConfigError(f"no source 'python:{printable(name)}'; {suggestion(f'python:{name}', known)}")
 
 
 def _folder(path: Path) -> Folder:
