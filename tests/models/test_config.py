@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import tiny
 
@@ -125,6 +125,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(SANTACODER_1B)), json_values, max_size=4))
 def test_any_values_give_a_config_or_one_clear_error(changes: dict[str, Any]) -> None:
     try:

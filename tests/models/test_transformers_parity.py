@@ -135,6 +135,21 @@ def test_activation_is_the_formula_of_transformers(name: str) -> None:
     assert (mlp(x) - ACT2FN[name](x)).abs().max() < 1e-11
 
 
+# Counted by transformers from the published config.json files; the cards round them to 1.1B, 1B, 3B, 7B and 15.5B.
+PUBLISHED = {
+    "santacoder": 1_124_886_528,
+    "santacoder-mha": 1_313_722_368,
+    "starcoderbase-1b": 1_137_207_296,
+    "starcoderbase-3b": 3_043_311_104,
+    "starcoderbase-7b": 7_327_263_232,
+    "starcoderbase-15b": 15_517_456_384,
+}
+
+
+def test_presets_are_of_the_published_sizes() -> None:
+    assert {name: PRESETS[name].parameter_count() for name in PRESETS if name != "quickstart"} == PUBLISHED
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_preset_has_as_many_parameters_as_in_transformers(name: str) -> None:
     with torch.device("meta"):

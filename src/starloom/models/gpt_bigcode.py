@@ -96,8 +96,8 @@ class Transformer(nn.Module):
     def __init__(self, config: GPTBigCodeConfig) -> None:
         super().__init__()
         self.dropout = config.embd_pdrop
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
-        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.wte = _embedding(config.vocab_size, config.n_embd)
+        self.wpe = _embedding(config.n_positions, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
 
@@ -108,6 +108,11 @@ class Transformer(nn.Module):
             x = block(x, past)
         normed: Tensor = self.ln_f(x)
         return normed
+
+
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """Not drawn from anything: on the meta device nn.Embedding's own draw imports torch's compiler, which takes seconds."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
 class GPTBigCode(nn.Module):

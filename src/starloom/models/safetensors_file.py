@@ -10,12 +10,14 @@ memory map, and the native decoder loads weights without torch; writing is the p
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES: Final = 16 * 2**20  # our choice; StarCoderBase 15B takes 60 kB, the format stops at 100 MB
 _ITEM_BYTES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _NUMPY: Final = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # bfloat16 as its bits
+# Linux's MAP_NORESERVE, which Python names from 3.13: pages count when they are changed, so that weights larger than memory
+# can be mapped.
+_NO_RESERVE: Final = 0x4000 if sys.platform == "linux" else 0
 _MAX_DIMENSIONS: Final = 8  # our choice
 
 
@@ -52,9 +57,22 @@ class SafetensorsFile:
     @classmethod
     def open(cls, path: Path) -> SafetensorsFile:
         """Check the header and map the file. Raises CheckpointError naming the file and what is wrong with it."""
-        header, data_start, size = _read_header(path)
-        tensors = _tensors(path, header, data_start, size)
-        return cls(path, tensors, np.memmap(path, dtype=np.uint8, mode="c", shape=(size,)))
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo does not block
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror}); is the checkpoint complete?") from None
+        with os.fdopen(descriptor, "rb") as file:
+            header, data_start, size = _read_header(path, file)
+            tensors = _tensors(path, header, data_start, size)
+            try:
+                # private: what is changed in memory never reaches the file
+                mapped = mmap.mmap(
+                    descriptor, size, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+                )
+            except OSError as error:
+                raise CheckpointError(f"{path}: {size:,} bytes cannot be mapped into memory ({error.strerror}); "
+                                      "raise the limit of this process (ulimit -v)") from None  # fmt: skip
+        return cls(path, tensors, np.frombuffer(mapped, dtype=np.uint8))
 
     def bits(self, name: str) -> np.ndarray:
         """The tensor in its own type, bfloat16 as uint16; a view of the file where it is aligned."""
@@ -93,26 +111,20 @@ def write(path: Path, tensors: Mapping[str, Any]) -> None:
         )
 
 
-def _read_header(path: Path) -> tuple[dict[str, object], int, int]:
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, object], int, int]:
     """The header's JSON, where the data starts, and the file's size."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo does not block
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror}); is the checkpoint complete?") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{path} is no regular file; put the weights themselves there")
-        size = status.st_size
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise CheckpointError(f"{path}: its header claims {length:,} bytes, the file has {size:,}; "
-                                  "it is cut off or no safetensors file: fetch it again")  # fmt: skip
-        if length > MAX_HEADER_BYTES:
-            raise CheckpointError(f"{path}: a header of {length:,} bytes; starloom reads at most {MAX_HEADER_BYTES:,}. "
-                                  "Is this a checkpoint of a model?")  # fmt: skip
-        header = file.read(length)
-    return parse_object(header, f"the header of {path}"), 8 + length, size
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} is no regular file; put the weights themselves there")
+    size = status.st_size
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or length > size - 8:
+        raise CheckpointError(f"{path}: its header claims {length:,} bytes, the file has {size:,}; "
+                              "it is cut off or no safetensors file: fetch it again")  # fmt: skip
+    if length > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path}: a header of {length:,} bytes; starloom reads at most {MAX_HEADER_BYTES:,}. "
+                              "Is this a checkpoint of a model?")  # fmt: skip
+    return parse_object(file.read(length), f"the header of {path}"), 8 + length, size
 
 
 def _tensors(path: Path, header: dict[str, object], data_start: int, size: int) -> dict[str, Tensor]:
