@@ -61,7 +61,9 @@ def test_joining_points_keeps_their_weighted_mean_and_their_end(values: list[flo
     assert all(min(values) <= one.low <= one.high <= max(values) for one in joined)
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e6, 1e6)), min_size=1, max_size=40, unique_by=lambda p: p[0]))
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e6, 1e6)), min_size=1, max_size=40, unique_by=lambda p: p[0])
+)
 @settings(max_examples=50)
 def test_a_line_chart_is_well_formed_and_stays_in_its_frame(points: list[tuple[float, float]]) -> None:
     svg = line_chart("a <b> & c", [Series("x", sorted(points))], x_name="step", levels=[Level("gzip", 3.5)])

@@ -65,7 +65,11 @@ def test_a_manifest_cannot_steer_the_terminal(tmp_path: Path) -> None:
 
 def test_settings_are_named_as_they_are_set() -> None:
     rules = {"rules": [{"name": "long_lines", "settings": {"longest": 1000}}], "seed": None, "fim": {"rate": 0.5}}
-    assert list(flattened(rules)) == [("rules.long_lines.settings.longest", "1000"), ("seed", "none"), ("fim.rate", "0.5")]
+    assert list(flattened(rules)) == [
+        ("rules.long_lines.settings.longest", "1000"),
+        ("seed", "none"),
+        ("fim.rate", "0.5"),
+    ]
 
 
 def test_columns_are_aligned() -> None:

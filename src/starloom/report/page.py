@@ -173,6 +173,7 @@ def run_facts(run: Run, results: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     ]
     held_out = run.curve("heldout_bits_per_byte")
     if rates.get("model") is not None:
+        held_out = [(step, value) for step, value in held_out if step != run.last["step"]]
         held_out.append((run.last["step"], rates["model"]))
     bits = [
         Series("training", run.curve("bits_per_byte"), 0),
