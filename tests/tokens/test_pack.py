@@ -91,21 +91,22 @@ def test_sentinels_typed_in_a_file_are_text_and_only_the_rows_own_controls_are_c
 
 
 def test_a_pack_holds_the_splits_apart_and_its_vocabulary_beside_them() -> None:
-    shards = [[file_row("one\n", 1), file_row("two\n", 2, "heldout")], [], [file_row("three\n", 3)]]
+    shards = [[file_row("one\n", 1), file_row("two\n", 2, "heldout"), file_row("three\n", 3)], [], [file_row("4\n", 4)]]
     with packed(shards) as built:
-        end = WORDS.end_of_document
-        assert tokens_of(built) == [*WORDS.encode("one\n"), end, *WORDS.encode("three\n"), end]
-        assert tokens_of(built, "heldout") == [*WORDS.encode("two\n"), end]
-        found = [(one["source"], one["shard"], one["row"]) for one in segments_of(built)]
-        assert found == [(source_id(1), 0, 0), (source_id(3), 2, 0)]
-        assert [(one["start"], one["end"]) for one in segments_of(built)] == [
-            (0, len(WORDS.encode("one\n")) + 1),
-            (len(WORDS.encode("one\n")) + 1, len(tokens_of(built))),
+        files = [[*WORDS.encode(text), WORDS.end_of_document] for text in ("one\n", "three\n", "4\n")]
+        ends = np.cumsum([len(ids) for ids in files]).tolist()
+        assert tokens_of(built) == sum(files, [])
+        assert tokens_of(built, "heldout") == [*WORDS.encode("two\n"), WORDS.end_of_document]
+        found = [(one["source"], one["shard"], one["row"], one["start"], one["end"]) for one in segments_of(built)]
+        assert found == [
+            (source_id(1), 0, 0, 0, ends[0]),
+            (source_id(3), 0, 2, ends[0], ends[1]),
+            (source_id(4), 2, 0, ends[1], ends[2]),
         ]
         assert Vocabulary.load(built).encode("one") == WORDS.encode("one")
-        assert built.counts["bytes"] == {"train": 10, "heldout": 4}
-        assert built.counts["tokens"] == {"train": len(tokens_of(built)), "heldout": len(tokens_of(built, "heldout"))}
-        assert (built.counts["rows_in"], built.counts["rows_out"]) == (3, 3)
+        assert built.counts["bytes"] == {"train": 12, "heldout": 4}
+        assert built.counts["tokens"] == {"train": ends[2], "heldout": len(tokens_of(built, "heldout"))}
+        assert (built.counts["rows_in"], built.counts["rows_out"]) == (4, 4)
 
 
 def test_the_files_are_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
