@@ -95,7 +95,7 @@ def test_a_pack_holds_the_splits_apart_and_its_vocabulary_beside_them() -> None:
     with packed(shards) as built:
         files = [[*WORDS.encode(text), WORDS.end_of_document] for text in ("one\n", "three\n", "4\n")]
         ends = np.cumsum([len(ids) for ids in files]).tolist()
-        assert tokens_of(built) == sum(files, [])
+        assert tokens_of(built) == [token for ids in files for token in ids]
         assert tokens_of(built, "heldout") == [*WORDS.encode("two\n"), WORDS.end_of_document]
         found = [(one["source"], one["shard"], one["row"], one["start"], one["end"]) for one in segments_of(built)]
         assert found == [
