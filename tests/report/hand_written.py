@@ -17,8 +17,10 @@ from starloom.store import Built, Store, write_table
 
 Files = Mapping[str, Any]
 SEGMENTS = pa.schema(
-    [("start", pa.int64()), ("end", pa.int64()), ("source", pa.binary(16)), ("byte_start", pa.int64())]
-    + [("byte_end", pa.int64()), ("shard", pa.int32()), ("row", pa.int32())]
+    [
+        *((name, pa.int64()) for name in ("start", "end", "byte_start", "byte_end")),
+        *(("source", pa.binary(16)), ("shard", pa.int32()), ("row", pa.int32())),
+    ]
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ numbers = st.floats(-1e6, 1e6, allow_nan=False).filter(lambda x: x == 0 or abs(x
 def test_ticks_enclose_their_range_in_equal_steps(one: float, other: float) -> None:
     low, high = sorted((one, other))
     found = ticks(low, high)
-    steps = {round(b - a, 9) for a, b in zip(found, found[1:], strict=False)}
+    steps = {round(b - a, 9) for a, b in pairwise(found)}
     assert 2 <= len(found) <= 12
     span = found[-1] - found[0]
     assert max(steps) - min(steps) <= 1e-6 * span

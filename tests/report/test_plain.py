@@ -39,8 +39,16 @@ def test_controls_are_written_out(text: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (1234567, "1.23 MB"), (31_500_000, "31.5 MB")]
-    + [(999_600, "1 MB"), (102_400_000, "102 MB"), (5e13, "50 TB")],
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (999_600, "1 MB"),
+        (1_234_567, "1.23 MB"),
+        (31_500_000, "31.5 MB"),
+        (102_400_000, "102 MB"),
+        (5e13, "50 TB"),
+    ],
 )
 def test_sizes_have_three_digits(number: float, text: str) -> None:
     assert plain.size(number) == text
