@@ -34,7 +34,7 @@ class Pretrain(Stage):
     model: GPTBigCodeConfig = presets.QUICKSTART
     fim: FIM = FIM()  # noqa: RUF009  (frozen)
     budget: Budget = Minutes(3)  # noqa: RUF009
-    batch: int = 2  # sequences computed at once
+    batch: int = 4  # sequences computed at once
     accumulate: int = 1  # such batches a step
     optimizer: Muon | AdamW = Muon()  # noqa: RUF009
     schedule: Schedule = Schedule()  # noqa: RUF009

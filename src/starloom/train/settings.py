@@ -47,13 +47,13 @@ class AdamW:
 class Muon:
     """Momentum made orthogonal, for the hidden matrices (Jordan et al. 2024); `rest` trains everything else."""
 
-    lr: float = 0.02
+    lr: float = 0.015  # docs/log.md has what was tried
     momentum: float = 0.95
     nesterov: bool = True
     iterations: int = 5  # of Newton–Schulz
     weight_decay: float = 0.0
     split_qkv: bool = True  # make the query, key and value blocks of c_attn orthogonal each for itself
-    rest: AdamW = AdamW(weight_decay=0.0)
+    rest: AdamW = AdamW(lr=5e-3, weight_decay=0.0)
     parse = staticmethod(parse_optimizer)
 
     def __post_init__(self) -> None:
