@@ -9,6 +9,7 @@ from starloom.corpus.language import Language, language_of
 from starloom.corpus.license import License
 from starloom.corpus.license_expressions import license_type
 from starloom.corpus.mix import Mix
+from starloom.corpus.near_dedup import NearDedup
 from starloom.corpus.read import Read
 from starloom.corpus.rules import STACK_RULES, Rule, Rules, SourceFile, quickstart_rules, rule
 
@@ -18,6 +19,7 @@ __all__ = [
     "Language",
     "License",
     "Mix",
+    "NearDedup",
     "Read",
     "Rule",
     "Rules",
