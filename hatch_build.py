@@ -18,9 +18,11 @@ class NativeBuildHook(BuildHookInterface):
     """One library serves every Python, so the wheel is py3-none-PLATFORM."""
 
     def dependencies(self) -> list[str]:
-        """Zig, as a Python package of about 100 MB, only where no compiler is found."""
-        build = _build_module()
-        return [] if os.name != "posix" or build.find_compiler(os.environ.get("CC")) else ["ziglang"]
+        """Zig, as a Python package of about 100 MB, only where no compiler is found or CC=ziglang asks for it."""
+        cc = os.environ.get("CC")
+        if os.name != "posix" or (cc != "ziglang" and _build_module().find_compiler(cc)):
+            return []
+        return ["ziglang"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and tag the wheel; a failure is a warning, and the wheel is then py3-none-any."""

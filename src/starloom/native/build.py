@@ -76,7 +76,7 @@ def sources_digest() -> str:
 
 
 def find_compiler(cc: str | None = None) -> Compiler | None:
-    """The first of $CC (given as `cc`), cc, gcc, clang, zig and ziglang that compiles a small file."""
+    """The first of $CC (given as `cc`), cc, gcc, clang, zig cc and the package ziglang that compiles a small file."""
     return next(filter(_compiles, _candidates(cc)), None)
 
 
@@ -115,11 +115,12 @@ def compile_sources(compiler: Compiler, flags: Sequence[str], files: Sequence[Pa
 
 
 def _candidates(cc: str | None) -> Iterator[Compiler]:
-    for command in [shlex.split(cc or ""), ["cc"], ["gcc"], ["clang"], ["zig", "cc"]]:
-        if command and shutil.which(command[0]):
+    for command in [shlex.split(cc or ""), ["cc"], ["gcc"], ["clang"], ["zig", "cc"], ["ziglang"]]:
+        if command == ["ziglang"]:
+            if importlib.util.find_spec("ziglang"):
+                yield Compiler((sys.executable, "-m", "ziglang", "cc"))
+        elif command and shutil.which(command[0]):
             yield Compiler(tuple(command))
-    if importlib.util.find_spec("ziglang"):
-        yield Compiler((sys.executable, "-m", "ziglang", "cc"))
 
 
 def _compiles(compiler: Compiler) -> bool:

@@ -52,8 +52,8 @@ static void child_after_fork(void) {
     pthread_cond_init(&pool.left, 0);
     pool.workers = pool.busy = pool.seats = pool.working = 0;
 }
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static void watch_forks(void) { pthread_atfork(before_fork, parent_after_fork, child_after_fork); }
+// When the library is loaded: at the first job it could come between the halves of a fork.
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(before_fork, parent_after_fork, child_after_fork); }
 
 // Starts workers until there are `wanted` of them, or the system has no more to give. Signals stay with the threads of the program.
 static void start_workers(int wanted) {
@@ -69,7 +69,6 @@ void pool_run(int threads, int64_t items, Task *task, void *argument) {
     if (helpers > MOST_WORKERS) helpers = MOST_WORKERS;
     int mine = 0;
     if (helpers > 0) {
-        pthread_once(&once, watch_forks);
         pthread_mutex_lock(&pool.lock);
         if (!pool.busy) {
             mine = pool.busy = 1;
