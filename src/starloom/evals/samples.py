@@ -50,8 +50,8 @@ class Samples(Stage):
     clean: Stage
     completions: int = 5
     infillings: int = 3
-    max_tokens: int = 96
-    temperature: float = 0.2  # small models repeat themselves without any; our choice
+    max_tokens: int = 64
+    temperature: float = 0.7  # small models repeat themselves at less; our choice
     top_p: float = 0.95
     seed: int = 0
 
