@@ -22,7 +22,7 @@ def test_ticks_enclose_their_range_in_equal_steps(one: float, other: float) -> N
     assert 2 <= len(found) <= 12
     span = found[-1] - found[0]
     assert max(steps) - min(steps) <= 1e-6 * span
-    if high > low:
+    if high - low > 1e-9 * max(abs(low), abs(high)):
         assert found[0] <= low + 1e-6 * span
         assert found[-1] >= high - 1e-6 * span
 

@@ -56,7 +56,7 @@ class _Bucket:
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from at most `low` to at least `high`: steps of 1, 2 or 5 times a power of ten."""
-    if not high > low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # as good as one value
         low, high = low - (abs(low) or 1) / 2, low + (abs(low) or 1) / 2
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
