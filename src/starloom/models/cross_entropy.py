@@ -1,7 +1,7 @@
 """The loss of a language model without its logits: head and cross-entropy together, a chunk of tokens at a time.
 
 A chunk's logits become its gradients in place while they are in the processor's cache, so that [tokens, vocabulary] never
-exists and the backward pass only scales what the forward pass found (`benchmarks/models.py` measures both).
+exists and the backward pass only scales what the forward pass found (`benchmarks/models_loss.py` measures both).
 """
 
 # M tokens (batch and time as one), D width, V vocabulary, m tokens of one chunk
@@ -15,8 +15,8 @@ from torch import Tensor
 
 IGNORED: Final = -100  # a target that counts for nothing, as in torch and transformers
 
-# Logits of one chunk. 2**22 float32 are 16 MB: on two Zen 4 cores, 8,192 vocabulary and 4,096 tokens, one and a half
-# times as fast as whole logits, and 256 or 1,024 tokens at once a few percent slower than 512. A GPU wants larger products.
+# Logits of one chunk. 2**22 float32 are 16 MB: on a Zen 4 core with 8,192 vocabulary, 512 tokens at once, it is 1.3 times as
+# fast as whole logits; 256 or 1,024 tokens at once are a few percent slower, 64 a fifth. A GPU wants larger products.
 _CPU_CHUNK: Final = 2**22
 _GPU_CHUNK: Final = 2**28
 
