@@ -5,6 +5,7 @@
 """
 
 from starloom.corpus.exact_dedup import ExactDedup
+from starloom.corpus.kind_rules import KindRules, OneCommitPerFile
 from starloom.corpus.language import Language, language_of
 from starloom.corpus.license import License
 from starloom.corpus.license_expressions import license_type
@@ -16,10 +17,12 @@ from starloom.corpus.rules import STACK_RULES, Rule, Rules, SourceFile, quicksta
 __all__ = [
     "STACK_RULES",
     "ExactDedup",
+    "KindRules",
     "Language",
     "License",
     "Mix",
     "NearDedup",
+    "OneCommitPerFile",
     "Read",
     "Rule",
     "Rules",

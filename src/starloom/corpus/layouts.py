@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from starloom.corpus.fields import Field
 from starloom.corpus.rendered import Edit, Part, Rendered
 from starloom.records import uniform
 
@@ -31,6 +32,8 @@ class Document(NamedTuple):
     text: str
     stars: int | None
     group: str  # hold-out group: a row never mixes two
+    kind: str = "file"
+    fields: Sequence[Field] = ()  # of another kind than a file
 
 
 class Row(NamedTuple):

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
 from starloom.corpus.components import Duplicates, reasons_to_drop
+from starloom.corpus.fields import fields_of
+from starloom.corpus.forms import IN_LAYOUT, NO_FORM, NotebookForm, rows_of
 from starloom.corpus.layouts import LAYOUTS, METADATA, Document, Layout
 from starloom.corpus.license import License
 from starloom.corpus.license_expressions import LICENSE_TYPES, license_type
@@ -22,7 +24,8 @@ from starloom.errors import ConfigError, suggestion
 from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, aligned, write_table
 
-_FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread")
+_FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread", "kind")
+READ_COLUMNS = ["id", "repository", "path", "text", "stars", "kind", "fields"]  # of `Read`, that rows are made of
 
 
 class Candidate(NamedTuple):
@@ -88,14 +91,18 @@ def decide(
     return reasons, kept
 
 
-def mixed(files: pa.Table, kept: Sequence[Kept], layout: str, metadata: float, seed: int) -> pa.Table:
-    """The training rows of a shard with columns id, repository, path, text, stars."""
+def mixed(
+    files: pa.Table, kept: Sequence[Kept], layout: str, metadata: float, seed: int, notebooks: NotebookForm = "both"
+) -> pa.Table:
+    """The training rows of a shard with the columns `READ_COLUMNS`."""
     chosen = files.take(pa.array([one.row for one in kept], pa.int64()))
     columns = [chosen[name].to_pylist() for name in ("id", "repository", "path", "text", "stars")]
-    documents = list(map(Document, *columns, [one.group for one in kept]))
+    kinds = chosen["kind"].to_pylist()
+    fields = map(fields_of, chosen["text"].to_pylist(), chosen["fields"].to_pylist())
+    documents = list(map(Document, *columns, [one.group for one in kept], kinds, fields))
     splits = {one.group: one.split for one in kept}
     rows = []
-    for row in LAYOUTS[layout](documents, metadata, seed):
+    for row in rows_of(layout, documents, metadata, seed, notebooks):
         first = row.documents[0]
         rows.append(
             {
@@ -128,9 +135,9 @@ def _columns(rendered: Rendered) -> dict[str, Any]:
     }
 
 
-def _mix_part(call: tuple[str, Built, list[Kept], str, float, int], folder: Path) -> Facts:
-    part, files, kept, layout, metadata, seed = call
-    table = mixed(files.table(part, ["id", "repository", "path", "text", "stars"]), kept, layout, metadata, seed)
+def _mix_part(call: tuple[str, Built, list[Kept], str, float, int, NotebookForm], folder: Path) -> Facts:
+    part, files, kept, layout, metadata, seed, notebooks = call
+    table = mixed(files.table(part, READ_COLUMNS), kept, layout, metadata, seed, notebooks)
     write_table(folder / part, table)
     return {"documents": len(table)}
 
@@ -143,6 +150,7 @@ class Mix(Stage):
     the hold-out groups that is kept for measuring.
     """
 
+    version: ClassVar[int] = 2
     files: Stage
     attributes: tuple[Stage, ...] = ()
     verdicts: tuple[Stage, ...] = ()
@@ -151,12 +159,16 @@ class Mix(Stage):
     metadata: float | None = None
     heldout: float = 0.05  # our choice
     seed: int = 0
+    notebooks: NotebookForm = "both"  # StarCoder had a set of each
 
     def __post_init__(self) -> None:
         for name in ("attributes", "verdicts", "groups"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.layout not in LAYOUTS:
             raise ConfigError(f"no layout '{self.layout}' of mix; {suggestion(self.layout, typing.get_args(Layout))}")
+        if self.notebooks not in typing.get_args(NotebookForm):
+            known = typing.get_args(NotebookForm)
+            raise ConfigError(f"no form '{self.notebooks}' of notebooks in mix; {suggestion(self.notebooks, known)}")
         if not 0 <= self.heldout < 1:
             raise ConfigError(f"heldout of mix is {self.heldout}; it is a share from 0 to below 1")
         if self.metadata is not None and not 0 <= self.metadata <= 1:
@@ -174,7 +186,15 @@ class Mix(Stage):
         self._count(work, candidates, reasons, kept)
         metadata = METADATA[self.layout] if self.metadata is None else self.metadata
         calls = {
-            part.removesuffix(".parquet"): (part, files, kept.get(part, []), self.layout, metadata, self.seed)
+            part.removesuffix(".parquet"): (
+                part,
+                files,
+                kept.get(part, []),
+                self.layout,
+                metadata,
+                self.seed,
+                self.notebooks,
+            )
             for part in files.parts()
         }
         for _, facts in work.map(_mix_part, calls):
@@ -193,9 +213,10 @@ class Mix(Stage):
             opinions = zip(*judged, strict=True) if judged else iter([()] * len(files))
             facts = zip(*(files[name].to_pylist() for name in ("id", *_FACTS)), strict=True)
             for row, (fact, license_, opinion) in enumerate(zip(facts, spdx, opinions, strict=True)):
-                document, repository, path, size, stars, forks, dates, unread = fact
+                document, repository, path, size, stars, forks, dates, unread, kind = fact
                 order = rank(license_, stars, forks, dates, document)
-                yield Candidate(part, row, document, repository, path, size, order, first_reason(unread, opinion))
+                reason = first_reason(unread, opinion) or (None if kind in IN_LAYOUT[self.layout] else NO_FORM)
+                yield Candidate(part, row, document, repository, path, size, order, reason)
 
     def _duplicates(self, work: Work, candidates: Sequence[Candidate]) -> Iterator[Duplicates]:
         number = {one.id: position for position, one in enumerate(candidates)}

@@ -1,18 +1,22 @@
-"""REPOSITORY FILE → rows of raw facts: what was there, where, at which revision; nothing is judged."""
+"""REPOSITORY FILE → rows of raw facts: what was there, where, at which revision; nothing is judged.
+
+A file has its text; a notebook, a commit, an issue and a pull request are named fields (`corpus/fields.py`).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from starloom.corpus.fields import FieldRange, joined
+from starloom.corpus.notebooks import is_notebook, notebook_fields
 from starloom.corpus.schemas import READ, table_of
 from starloom.corpus.sources import Entry, Listing, Raw, Repository, Source, open_source
 from starloom.errors import ConfigError, SourceError
-from starloom.records import document_id
+from starloom.records import blob_id, document_id
 from starloom.stage import Facts, Stage, Work, external
 from starloom.store import write_table
 
@@ -46,26 +50,47 @@ def cut_into_shards(entries: Sequence[Entry], max_bytes: int, shard_bytes: int) 
         yield entries[begin:]
 
 
-def row_of(entry: Entry, repository: Repository, raw: Raw) -> dict[str, Any]:
-    """The row of one file."""
-    text, unread = None, entry.unread
+def row_of(entry: Entry, repository: Repository, raw: Raw, max_bytes: int) -> dict[str, Any]:
+    """The row of one document: a file, or its named fields one after the other."""
+    kind, fields = entry.kind, raw.fields
+    text, unread = None, entry.unread or raw.unread
+    if kind == "file" and is_notebook(entry.path):
+        kind = "notebook"
     if raw.data is not None:
         text, unread = text_of(raw.data)
-    elif unread is None:
+        if kind == "notebook" and text is not None:
+            fields, unread = notebook_fields(text)
+    elif unread is None and fields is None:
         unread = "too_large"
+    size, blob = raw.size, raw.blob
+    ranges: list[FieldRange] | None = None
+    if kind != "file":
+        text, ranges = joined(fields) if fields is not None else (None, None)
+        if text is not None and ("\0" in text or len(text.encode()) > max_bytes):
+            unread = "nul_bytes" if "\0" in text else "too_large"
+            text = ranges = None
+        if text is not None and kind != "notebook":
+            size, blob = len(text.encode()), blob_id(text.encode())
+    revisions = entry.revisions or (((repository.revision, repository.date),) if repository.revision else ())
+    dates = [date for _, date in revisions if date is not None]
+    identity = revisions[0][0] if kind == "commit" else blob  # one change may be made twice
     return {
-        "id": document_id("file", entry.repository, entry.path, raw.blob or ""),
-        "kind": "file",
+        "id": document_id(kind, entry.repository, entry.path, identity or ""),
+        "kind": kind,
         "repository": entry.repository,
         "owner": repository.owner,
-        "authors": [],
+        "authors": list(raw.said.authors),
         "path": entry.path,
-        "blob": raw.blob,
-        "revisions": [repository.revision] if repository.revision is not None else [],
-        "dates": [repository.date] if repository.date is not None else [],
-        "size": raw.size,
+        "blob": blob,
+        "revisions": [revision for revision, _ in revisions],
+        "stars": raw.said.stars,
+        "forks": raw.said.forks,
+        "dates": dates if len(dates) == len(revisions) else [],
+        "size": size,
         "text": text,
         "unread": unread,
+        "licenses": list(raw.said.licenses),
+        "fields": None if ranges is None else [one._asdict() for one in ranges],
     }
 
 
@@ -79,22 +104,30 @@ class _Shard:
 
 def _read_shard(shard: _Shard, folder: Path) -> Facts:
     rows = [
-        row_of(entry, shard.repositories[entry.repository], raw)
+        row_of(entry, shard.repositories[entry.repository], raw, shard.max_bytes)
         for entry, raw in zip(shard.entries, shard.source.read(shard.entries, shard.max_bytes), strict=True)
     ]
     write_table(folder / f"{folder.name}.parquet", table_of(rows, READ))
     unread = Counter(row["unread"] for row in rows if row["unread"] is not None)
-    return {"rows": len(rows), "bytes": sum(row["size"] for row in rows), "unread": dict(sorted(unread.items()))}
+    kinds = Counter(row["kind"] for row in rows)
+    return {
+        "rows": len(rows),
+        "bytes": sum(row["size"] for row in rows),
+        "unread": dict(sorted(unread.items())),
+        "kinds": dict(sorted(kinds.items())),
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Read(Stage):
-    """Every file of a source as a row, sorted by repository and path.
+    """Every document of a source as a row; files sorted by repository and path.
 
-    `source` is spelled `python:stdlib`, `python:site-packages`, `folder:PATH`, `git:PATH@REV`, `archive:PATH` or a
-    bare path. Files above `max_bytes` are rows without text. Shards hold about `shard_bytes` of text.
+    `source` is spelled as `corpus/sources` says: `python:stdlib`, `folder:PATH`, `git:PATH@REV`, `commits:PATH`,
+    `archive:PATH`, `pypi:NAME==VERSION`, `stack:PATH`, `issues:PATH`, `list:FILE`, a bare path, …. Documents above
+    `max_bytes` are rows without text. Shards hold about `shard_bytes` of text.
     """
 
+    version: ClassVar[int] = 2
     source: str = external()
     max_bytes: int = 1 << 20  # longer files are data more often than code; our choice
     shard_bytes: int = 16 << 20  # what one worker holds at a time; our choice
@@ -112,18 +145,19 @@ class Read(Stage):
         listing = source.listing()
         if listing.digest != work.externals["source"]:
             raise SourceError(f"source {self.source} changed while being read; run again when nothing writes to it")
-        check_order(listing)
+        check_unique(listing)
         shards = {}
         for number, entries in enumerate(cut_into_shards(listing.entries, self.max_bytes, self.shard_bytes)):
             names = {entry.repository for entry in entries}
             repositories = {name: listing.repositories[name] for name in names}
             shards[f"part-{number:05d}"] = _Shard(source, repositories, entries, self.max_bytes)
         unread: Counter[str] = Counter()
-        rows = 0
+        kinds: Counter[str] = Counter()
         for _, facts in work.map(_read_shard, shards):
-            rows += facts["rows"]
+            kinds.update(facts["kinds"])
             unread.update(facts["unread"])
             work.count(bytes_out=facts["bytes"])
+        rows = kinds.total()
         if unread.total() == rows:
             said = ", ".join(f"{reason} {number}" for reason, number in sorted(unread.items()))
             raise SourceError(f"source {self.source} holds no readable text: {said} of {rows} files; name another")
@@ -132,14 +166,16 @@ class Read(Stage):
             rows_out=rows,
             dropped=dict(sorted(listing.skipped.items())),
             unread=dict(sorted(unread.items())),
+            kinds=dict(sorted(kinds.items())),
             repositories=len(listing.repositories),
         )
-        work.summary = f"{rows:,} files in {len(listing.repositories):,} repositories"
+        named = ", ".join(f"{number:,} {kind.replace('_', ' ')}s" for kind, number in sorted(kinds.items()))
+        work.summary = f"{named} in {len(listing.repositories):,} repositories"
         if unread:
             work.summary += f" ({', '.join(f'{reason} {number:,}' for reason, number in sorted(unread.items()))})"
 
 
-def check_order(listing: Listing) -> None:
-    """A listing is sorted and names each path of a repository once: then ids are unique."""
-    places = [(entry.repository, entry.path) for entry in listing.entries]
-    assert all(one < other for one, other in pairwise(places)), "a listing out of order"
+def check_unique(listing: Listing) -> None:
+    """A listing names each document once: then ids are unique."""
+    places = {(one.kind, one.repository, one.path, one.blob, one.revisions) for one in listing.entries}
+    assert len(places) == len(listing.entries), "a listing with a document twice"

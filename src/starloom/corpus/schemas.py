@@ -36,6 +36,13 @@ READ = pa.schema(
         ("size", pa.int64()),  # bytes of the file, also where its text is null
         ("text", pa.string()),
         ("unread", pa.string()),  # why text is null
+        ("licenses", pa.list_(pa.string())),  # what the source itself says of this file, as it spells it
+        (
+            "fields",  # null for a file; else the named byte ranges of `text` (`corpus/fields.py`)
+            pa.list_(
+                pa.struct([("name", pa.string()), ("author", pa.string()), ("start", pa.int64()), ("end", pa.int64())])
+            ),
+        ),
     ]
 )
 

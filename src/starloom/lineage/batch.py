@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from starloom.corpus.fields import value_of
 from starloom.corpus.rendered import Rendered, Span
 from starloom.errors import ConfigError, DamagedError, StoreError
 from starloom.lineage.journal import Journal
@@ -16,7 +17,7 @@ from starloom.store import Built
 from starloom.tokens.dataset import Dataset, Replay
 from starloom.tokens.fim import FIM
 
-FIELDS = ("text", "repository", "path", "stars")  # of a `Read` row, that a span may lie in
+COLUMNS = ("text", "repository", "path", "stars", "fields")  # of a `Read` row: a span lies in one, or in a named field
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class _Texts:
 
         wanted = pa.array(self._replay.sources(), pa.binary(16))
         rows: dict[bytes, dict[str, Any]] = {}
-        for table in self._read.tables(["id", *FIELDS]):
+        for table in self._read.tables(["id", *COLUMNS]):
             chosen = table.filter(pc.is_in(table["id"], wanted))
             rows.update((row["id"], row) for row in chosen.to_pylist())
         return rows
@@ -102,19 +103,12 @@ class _Texts:
         if row is None:
             raise StoreError(f"{self._read.directory} holds no file {span.source.hex()}; run the recipe again")
         path = row["path"].decode(errors="replace")
-        value = (
-            row["path"]
-            if span.field == "path"
-            else str(row[span.field] if row[span.field] is not None else "").encode()
-        )
-        text = value[span.start : span.end].decode(errors="replace")
+        text = value_of(row, span.field)[span.start : span.end].decode(errors="replace")
         return Found(span.source.hex(), row["repository"], path, span.field, span.start, span.end, span.copied, text)
 
     def original(self, span: Span) -> bytes:
         """The bytes of a span in its file."""
-        row = self.files[span.source]
-        value: bytes = row["path"] if span.field == "path" else str(row[span.field]).encode()
-        return value[span.start : span.end]
+        return value_of(self.files[span.source], span.field)[span.start : span.end]
 
 
 def _sequence(dataset: Dataset, replay: Replay, line: int, texts: _Texts) -> Sequence:

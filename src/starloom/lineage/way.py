@@ -126,35 +126,39 @@ def _through_mix(journal: Journal, mix: Built, way: Way) -> None:
     for number, name in enumerate(mix.parts()):
         table = mix.table(name, ["id", "split", "group", "parts", "edits"])
         ids = table["id"].to_pylist()
-        if way.id not in ids:
-            continue
-        row = ids.index(way.id)
-        facts = table.slice(row, 1).to_pylist()[0]
-        size = sum(len(part["text"].encode()) for part in facts["parts"])
-        data = {
-            "split": facts["split"],
-            "group": facts["group"],
-            "bytes": size,
-            "edits": len(facts["edits"]),
-            "part": name,
-            "row": row,
-        }
-        way.stops.append(
-            Stop(
-                str(mix.directory),
-                f"in: split {facts['split']} with {facts['group']}, {size:,} bytes, "
-                f"{len(facts['edits'])} edits  ({name} row {row})",
-                data,
-            )
-        )
-        for pack in journal.after(mix, "Pack"):
-            _through_pack(journal, pack, way, facts["split"], number, row)
-        return
+        rows = [row for row, document in enumerate(ids) if document == way.id]  # a notebook may have two forms
+        for row in rows:
+            _in_row(journal, mix, way, number, row, table.slice(row, 1).to_pylist()[0])
+        if rows:
+            return
     reasons = [
         stop.data["reasons"][0] for stop in way.stops if stop.data.get("keep") is False and stop.data.get("reasons")
     ]
     why = ", ".join(reasons) or "another file alike stands for it"
     way.stops.append(Stop(str(mix.directory), f"out: {why}", {"split": None, "reasons": reasons}))
+
+
+def _in_row(journal: Journal, mix: Built, way: Way, number: int, row: int, facts: dict[str, Any]) -> None:
+    """A training row of the file, and the tokens that it became."""
+    size = sum(len(part["text"].encode()) for part in facts["parts"])
+    data = {
+        "split": facts["split"],
+        "group": facts["group"],
+        "bytes": size,
+        "edits": len(facts["edits"]),
+        "part": mix.parts()[number],
+        "row": row,
+    }
+    way.stops.append(
+        Stop(
+            str(mix.directory),
+            f"in: split {facts['split']} with {facts['group']}, {size:,} bytes, "
+            f"{len(facts['edits'])} edits  ({mix.parts()[number]} row {row})",
+            data,
+        )
+    )
+    for pack in journal.after(mix, "Pack"):
+        _through_pack(journal, pack, way, facts["split"], number, row)
 
 
 def _through_pack(journal: Journal, pack: Built, way: Way, split: str, shard: int, row: int) -> None:

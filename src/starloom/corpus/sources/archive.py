@@ -80,6 +80,7 @@ class Archive:
 
     path: Path
     limits: Limits = Limits()
+    repository: Repository | None = None  # what it is known to be; else what it says it is
 
     def listing(self) -> Listing:
         with self._opened() as file:
@@ -150,6 +151,9 @@ class Archive:
     ) -> tuple[Repository, bytes]:
         """The package that a wheel or a source distribution says it is, and the folder that all its files are in."""
         suffix = suffix_of(self.path) or ""
+        if self.repository is not None:
+            tops = {path.partition(b"/")[0] + b"/" if b"/" in path else b"" for path in members}
+            return self.repository, tops.pop() if suffix != ".whl" and len(tops) == 1 else b""
         for path, content in sorted(metadata.items()):
             wheel = path.endswith(b".dist-info/METADATA")
             if wheel != (suffix == ".whl"):

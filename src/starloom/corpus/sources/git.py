@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
@@ -37,7 +38,7 @@ from starloom.errors import SourceError
 MOST_FILES = 5_000_000  # the largest public trees hold half a million; a tree of trees can name 10^10; our choice
 _YEAR_10000 = 253_402_300_800  # seconds: a date that anybody could set, and no calendar holds
 _HEADER_BYTES = 64  # `commit SIZE NUL` and some
-_LINK, _SUBMODULE = 0o120000, 0o160000
+DIRECTORY, LINK, SUBMODULE = 0o040000, 0o120000, 0o160000
 _DAMAGE = (
     ApplyDeltaError,
     AssertionError,  # dulwich asserts on damaged packs
@@ -61,10 +62,9 @@ class Git:
     revision: str = "HEAD"
 
     def listing(self) -> Listing:
-        with self._opened() as repo:
-            commit = self._commit(repo)
-            date = commit.commit_time if 0 <= commit.commit_time < _YEAR_10000 else None
-            repository = Repository(*self._name(repo), commit.id.decode(), date)
+        with self.opened() as repo:
+            commit = self.commit(repo)
+            repository = Repository(*self.name(repo), commit.id.decode(), commit_date(commit))
             skipped: Counter[str] = Counter()
             entries = sorted(self._entries(repo, commit, repository.name, skipped), key=lambda entry: entry.path)
         if not entries:
@@ -73,13 +73,13 @@ class Git:
         return Listing(digest, {repository.name: repository}, entries, dict(skipped))
 
     def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
-        with self._opened() as repo:
+        with self.opened() as repo:
             for entry in entries:
                 if entry.size > max_bytes:
                     yield Raw(entry.blob, None, entry.size)
                     continue
                 assert entry.blob is not None
-                data = self._object(repo, Blob, entry.blob.encode(), printable(entry.path))
+                data = self.content(repo, Blob, entry.blob.encode(), printable(entry.path))
                 raw = take([data], entry.size, max_bytes)
                 assert raw is not None, "the size of an object is in its header, and its header is in its id"
                 yield raw
@@ -88,7 +88,7 @@ class Git:
         return f"git repository {self.path} at {commit.decode()[:12]}"
 
     @contextmanager
-    def _opened(self) -> Iterator[Repo]:
+    def opened(self) -> Iterator[Repo]:
         try:
             repo = Repo(str(self.path))
         except NotGitRepository:
@@ -118,7 +118,7 @@ class Git:
             why = "is missing (a partial clone?)" if missing else f"is damaged ({type(error).__name__})"
             raise SourceError(f"git repository {self.path}: {what} {why}; run `git fsck` there") from None
 
-    def _commit(self, repo: Repo) -> Commit:
+    def commit(self, repo: Repo) -> Commit:
         """The commit that the revision names: HEAD, a branch, a tag, or the start of a commit id."""
         with self._damage("its refs"):
             refs = {name: repo.refs[name] for name in repo.refs.allkeys() if self._exists(repo, name)}
@@ -160,16 +160,28 @@ class Git:
             for _ in range(8):  # a tag may name a tag
                 if kind is not Tag:
                     break
-                kind, found = Tag.from_string(self._object(repo, Tag, found, self.revision)).object
+                kind, found = Tag.from_string(self.content(repo, Tag, found, self.revision)).object
         if kind is not Commit:
             raise SourceError(
                 f"git repository {self.path}: '{self.revision}' is a {kind.type_name.decode()}, "
                 "not a commit; name a branch, a tag or a commit"
             )
-        with self._damage(f"commit {found.decode()}"):
-            return Commit.from_string(self._object(repo, Commit, found, self.revision))
+        return self.parsed(repo, Commit, found, self.revision)
 
-    def _object(self, repo: Repo, kind: type[ShaFile], name: bytes, where: str) -> bytes:
+    def parsed(self, repo: Repo, kind: type[Commit], name: bytes, where: str) -> Commit:
+        """A commit, every field of it read. Raises SourceError for one that is damaged."""
+        data = self.content(repo, kind, name, where)
+        with self._damage(f"commit {name.decode()}"):
+            commit = kind.from_string(data)
+            _ = commit.tree, commit.parents, commit.author, commit.committer, commit.message  # parsed when asked for
+            return commit
+
+    def items(self, name: bytes, content: bytes, where: str = "history") -> list[Any]:
+        """The entries of a tree."""
+        with self._damage(f"tree {name.decode()} ({where})"):
+            return list(Tree.from_string(content).iteritems())
+
+    def content(self, repo: Repo, kind: type[ShaFile], name: bytes, where: str) -> bytes:
         """The content of an object, checked to be what its id says."""
         what = f"{kind.type_name.decode()} {name.decode()} ({where})"
         with self._damage(what):
@@ -216,9 +228,8 @@ class Git:
         while waiting:
             base, tree_id = waiting.pop()
             where = printable(base) or "/"
-            content = self._object(repo, Tree, tree_id, where)
-            with self._damage(f"tree {tree_id.decode()} ({where})"):
-                items = list(Tree.from_string(content).iteritems())
+            content = self.content(repo, Tree, tree_id, where)
+            items = self.items(tree_id, content, where)
             seen += len(items)
             if seen > MOST_FILES:
                 raise SourceError(f"git repository {self.path} names more than {MOST_FILES:,} files; it is not read")
@@ -226,16 +237,16 @@ class Git:
                 kind = item.mode & 0o170000
                 if unsafe_name(item.path) or b"/" in item.path:
                     skipped["unsafe_name"] += 1
-                elif kind == 0o040000:
+                elif kind == DIRECTORY:
                     waiting.append((base + item.path + b"/", item.sha))
-                elif kind in (_LINK, _SUBMODULE):
-                    skipped["symbolic_link" if kind == _LINK else "submodule"] += 1
+                elif kind in (LINK, SUBMODULE):
+                    skipped["symbolic_link" if kind == LINK else "submodule"] += 1
                 else:
                     with self._damage(f"blob {item.sha.decode()} ({printable(base + item.path)})"):
                         size = object_size(repo, item.sha)
                     yield Entry(repository, base + item.path, size, blob=item.sha.decode())
 
-    def _name(self, repo: Repo) -> tuple[str, str | None]:
+    def name(self, repo: Repo) -> tuple[str, str | None]:
         """Canonical repository and owner, from the remote that it was cloned from; else its folder's name."""
         try:
             url = repo.get_config().get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
@@ -247,6 +258,11 @@ class Git:
         folder = self.path.resolve()
         name = folder.parent.name if folder.name == ".git" else folder.name.removesuffix(".git")
         return f"folder:{printable(name) or 'root'}", None
+
+
+def commit_date(commit: Commit) -> int | None:
+    """Seconds since 1970 when a commit was made; None for a date that no calendar holds."""
+    return commit.commit_time if 0 <= commit.commit_time < _YEAR_10000 else None
 
 
 def canonical_remote(url: str) -> tuple[str, str] | None:

@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from starloom.corpus.fields import Field
 from starloom.errors import SourceError
 from starloom.records import BlobHasher
 
@@ -32,13 +33,18 @@ class Entry:
     path: bytes
     size: int  # bytes
     blob: str | None = None  # git's blob id, where listing the source has told it
-    place: int | str | None = None  # how the source finds it again, or what it must hash to
+    place: Any = None  # how the source finds it again, or what it must hash to
     unread: str | None = None  # why it cannot be read, where that is known already
+    kind: str = "file"  # or commit, issue, pull_request; a notebook is a file until it is read
+    revisions: tuple[tuple[str, int | None], ...] = ()  # (revision, date) where they are not its repository's one
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Every file of a source, sorted by (repository, path), each path once; and a digest of all that is read from it."""
+    """Every document of a source in an order of its own, each once, and a digest of all that is read from it.
+
+    Files are sorted by (repository, path).
+    """
 
     digest: str
     repositories: Mapping[str, Repository]
@@ -47,12 +53,28 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a source says of one document beside its content."""
+
+    stars: int | None = None
+    forks: int | None = None
+    licenses: tuple[str, ...] = ()  # as the source spells them
+    authors: tuple[str, ...] = ()  # case-folded
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
-    """A file's blob id, and its bytes unless it is larger than was asked for or cannot be opened."""
+    """A file's blob id, and its bytes unless it is larger than was asked for or cannot be opened.
+
+    Another kind of document has fields instead of bytes.
+    """
 
     blob: str | None
     data: bytes | None
     size: int
+    fields: tuple[Field, ...] | None = None
+    unread: str | None = None  # why there is no content, where it is not the size
+    said: Said = Said()
 
 
 class Source(Protocol):
