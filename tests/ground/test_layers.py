@@ -22,7 +22,12 @@ LAYERS = (
     ("recipes", "cli", "doctor", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-SIDEWAYS = {("train", "generate"), ("serve", "hub"), ("corpus", "problems"), ("tokens", "corpus")}  # allowed inside their level
+SIDEWAYS = {
+    ("train", "generate"),
+    ("serve", "hub"),
+    ("corpus", "problems"),
+    ("tokens", "corpus"),
+}  # allowed inside their level
 SAME_FLOOR = {0, 1, 6}  # the parts of these floors know each other
 
 

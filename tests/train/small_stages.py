@@ -65,6 +65,7 @@ def pretrain(**changes: Any) -> Pretrain:
         "schedule": Schedule("cosine", warmup_steps=2),
         "heldout": Heldout(times=2, quick_tokens=64),
         "precision": "fp32",
+        "batch": 2,
         "accumulate": 2,
     }
     return Pretrain(Pack(mix, TrainBPE(mix, vocab_size=320), context=32), **{**settings, **changes})

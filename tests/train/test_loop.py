@@ -59,7 +59,7 @@ def test_the_log_has_one_line_a_step_with_what_a_reader_needs(tmp_path):
     ids = small.batch(4)[:, 1:]
     in_bytes = (ids % 7 + 1).sum()
     assert found[4]["bits_per_byte"] == pytest.approx(found[4]["loss"] * ids.size / math.log(2) / in_bytes)
-    assert found[4]["learning_rate"] == pytest.approx(0.02 * (1 - 2 / 7))
+    assert found[4]["learning_rate"] == pytest.approx(small.JOB.optimizer.lr * (1 - 2 / 7))
     assert all(row["tokens_per_s"] > 0 and row["seconds"] >= 0 and row["gradient_norm"] > 0 for row in found)
 
 
