@@ -1,0 +1,301 @@
+"""Where a text holds a benchmark's problem: word for word, with other names, or as most of what it is.
+
+All of it is one pass over the text, whatever the number of problems: hashes of windows, looked up in a small table of
+bits first. `Leaks.find` takes a batch of documents.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from starloom.corpus.code_grams import Tokens, code_grams, is_member, tokens_of
+from starloom.corpus.prefix_hash import Int64s, PrefixHash, UInt64s, batches, code_points, in_sequence
+from starloom.corpus.shingles import Unit, shingles_of, words_of
+from starloom.problems import Problem
+from starloom.problems.problem import docstring_of, signature_of
+
+# HumanEval's solutions that anyone writes: bigcode-dataset, decontamination/find_substrings.py. Its fourth is spelled
+# there so that Python joins it to 'return .join(strings)', which no file holds; here it is what was meant.
+GENERIC: Final = frozenset({"return x + y", "return len(string)", "return n**2", "return ''.join(strings)"})
+MBPP_TEST: Final = range(11, 511)  # task ids of MBPP's test split (google-research, mbpp/README.md)
+SOLUTION_STARTS: Final = ("SOLUTION START", "BEGIN SOLUTION")  # of DS-1000's prompts, first and later format
+_WIDTH: Final = 16  # characters of the window by which a string is recognized; our choice
+_BITS: Final = 18  # of a hash in the first look-up: a table of 256 kB
+
+CODE_GRAM, LEAST_CODE_GRAMS = (
+    12,
+    6,
+)  # tokens; programs of fewer than 17 are too common to tell; measured, `docs/sources.md`
+WORD_GRAM, LEAST_WORD_GRAMS = 8, 8  # words of a task's text; our choice
+TOKEN_SET = Unit(
+    ngram=1, keep_empty=False, min_tokens=10, min_words=10
+)  # decontamination/minhash.py; least: our choice
+
+
+class Leak(NamedTuple):
+    """A problem found in a document: characters start … end of its text."""
+
+    problem: int
+    how: str  # substring, ngrams, near_duplicate
+    start: int
+    end: int
+    score: float  # 1, the share of the problem's n-grams, the Jaccard similarity
+
+
+def published_strings(problem: Problem) -> Iterator[str]:
+    """What BigCode searches files for, without regard to case (bigcode-dataset, decontamination/benchmark_data.py)."""
+    if problem.benchmark.startswith("humaneval"):
+        words = docstring_of(problem.prompt) if problem.language == "Python" else problem.description
+        strings: list[str] = [words, *problem.solutions]
+    elif problem.benchmark in ("mbpp", "mbpp-sanitized"):
+        strings = [problem.description, *problem.solutions] if problem.row["task_id"] in MBPP_TEST else []
+    elif problem.benchmark == "ds1000":
+        cut = min((at for mark in SOLUTION_STARTS if (at := problem.prompt.find(mark)) >= 0), default=None)
+        strings = [problem.prompt[:cut]]
+    elif problem.benchmark in ("gsm8k", "apps"):  # APPS' 115,212 solutions: too common, and too many
+        strings = [problem.prompt]
+    else:  # benchmarks that BigCode did not search for
+        strings = [problem.prompt, *problem.solutions]
+    for string in strings:
+        if string.strip() and string.strip() not in GENERIC:
+            yield string.strip()
+
+
+class _Known:
+    """Membership of hashes in a set, most strangers turned away by a table of bits."""
+
+    def __init__(self, hashes: UInt64s) -> None:
+        self.hashes = np.unique(hashes)
+        self._bits = np.zeros(1 << _BITS, np.bool_)
+        self._bits[self.hashes >> np.uint64(64 - _BITS)] = True
+
+    def places(self, hashes: UInt64s) -> Int64s:
+        """Where known hashes stand."""
+        maybe = np.flatnonzero(self._bits[hashes >> np.uint64(64 - _BITS)])
+        return np.asarray(maybe[is_member(hashes[maybe], self.hashes)])
+
+
+class Substrings:
+    """Finds any of many strings, case ignored: each by its most varied window of 16 characters, then compared whole."""
+
+    def __init__(self, strings: Mapping[str, Iterable[int]]) -> None:
+        self._by_window: dict[int, list[tuple[int, str, tuple[int, ...]]]] = defaultdict(list)
+        self._short: list[tuple[str, tuple[int, ...]]] = []
+        for string, problems in strings.items():
+            wanted = string.lower()
+            if len(wanted) < _WIDTH:
+                self._short.append((wanted, tuple(problems)))
+                continue
+            offset = max(range(len(wanted) - _WIDTH + 1), key=lambda at: len(set(wanted[at : at + _WIDTH])))
+            (window,) = PrefixHash(code_points(wanted[offset : offset + _WIDTH])).windows(_WIDTH).tolist()
+            self._by_window[window].append((offset, wanted, tuple(problems)))
+        self._known = _Known(np.array(sorted(self._by_window), np.uint64))
+
+    def find(self, texts: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+        """(document, problem, start, end) of the first place of each string in each document."""
+        lowered = [text.lower() for text in texts]
+        joined = "\n".join(lowered)
+        begins = np.concatenate([[0], np.cumsum([len(text) + 1 for text in lowered])])
+        windows = PrefixHash(code_points(joined)).windows(_WIDTH)
+        seen = set()
+        for place in self._known.places(windows).tolist():
+            document = int(np.searchsorted(begins, place, side="right")) - 1
+            for offset, wanted, problems in self._by_window[int(windows[place])]:
+                start = place - offset - int(begins[document])
+                if start >= 0 and (document, wanted) not in seen and lowered[document].startswith(wanted, start):
+                    seen.add((document, wanted))
+                    for problem in problems:
+                        yield document, problem, *_unlowered(texts[document], lowered[document], start, len(wanted))
+        for wanted, problems in self._short:
+            for document, text in enumerate(lowered):
+                if (start := text.find(wanted)) >= 0:
+                    for problem in problems:
+                        yield document, problem, *_unlowered(texts[document], text, start, len(wanted))
+
+
+def _unlowered(text: str, lowered: str, start: int, length: int) -> tuple[int, int]:
+    """A range of a lowered text as a range of the text: İ alone becomes two characters."""
+    if len(text) == len(lowered):
+        return start, start + length
+    at = np.concatenate([[0], np.cumsum([len(letter.lower()) for letter in text])])
+    return int(np.searchsorted(at, start, side="right")) - 1, int(np.searchsorted(at, start + length))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """One form of a problem as a set of n-grams."""
+
+    problem: int
+    grams: frozenset[int]
+
+
+class Overlaps:
+    """Finds documents that hold a given share of a reference's n-grams close together."""
+
+    def __init__(self, references: Sequence[_Reference], share: float) -> None:
+        self._references, self._share = references, share
+        self._of: dict[int, list[int]] = defaultdict(list)
+        for number, reference in enumerate(references):
+            for gram in reference.grams:
+                self._of[gram].append(number)
+        self._known = _Known(np.array(sorted(self._of), np.uint64))
+
+    def find(self, grams: UInt64s, bounds: Int64s, n: int) -> Iterator[tuple[int, int, int, int, float]]:
+        """(document, problem, first n-gram, last n-gram, share), the best place of each; `bounds` of the documents."""
+        places = self._known.places(grams)
+        documents = np.searchsorted(bounds, places, side="right") - 1
+        whole = places + n <= bounds[documents + 1]  # an n-gram across two documents is none
+        for document in np.unique(documents[whole]).tolist():
+            mine = places[whole & (documents == document)].tolist()
+            at: dict[int, list[int]] = defaultdict(list)
+            for place in mine:
+                for number in self._of[int(grams[place])]:
+                    at[number].append(place)
+            best: dict[int, tuple[float, int, int]] = {}
+            for number, where in at.items():
+                reference = self._references[number]
+                needed = self._share * len(reference.grams)
+                if len(where) >= needed:
+                    count, first, last = _densest(where, grams, 2 * (len(reference.grams) + n))
+                    if count >= needed:
+                        score = count / len(reference.grams)
+                        best[reference.problem] = max(best.get(reference.problem, (0.0, 0, 0)), (score, first, last))
+            for problem, (score, first, last) in sorted(best.items()):
+                yield document, problem, first, last, score
+
+
+def _densest(places: Sequence[int], grams: UInt64s, width: int) -> tuple[int, int, int]:
+    """(distinct n-grams, first place, last place) of the window of `width` places with the most distinct ones."""
+    inside: Counter[int] = Counter()
+    begin, best = 0, (0, 0, 0)
+    for place in places:
+        inside[int(grams[place])] += 1
+        while place - places[begin] > width:
+            gone = int(grams[places[begin]])
+            inside[gone] -= 1
+            if not inside[gone]:
+                del inside[gone]
+            begin += 1
+        if len(inside) > best[0]:
+            best = (len(inside), places[begin], place)
+    return best
+
+
+def _code_references(problems: Sequence[Problem]) -> Iterator[_Reference]:
+    """Solutions: alone, and behind their signature without the docstring."""
+    for number, problem in enumerate(problems):
+        if problem.language is None or (problem.benchmark == "mbpp" and problem.row["task_id"] not in MBPP_TEST):
+            continue
+        for solution in problem.solutions:
+            forms = {solution}
+            if problem.continues:
+                header = [line for line in signature_of(problem.prompt).splitlines() if "import " not in line]
+                forms.add("\n".join(header) + "\n" + solution)
+            for form in sorted(forms):
+                yield _Reference(number, frozenset(code_grams(tokens_of([form]), CODE_GRAM).tolist()))
+
+
+def _word_references(problems: Sequence[Problem]) -> Iterator[_Reference]:
+    for number, problem in enumerate(problems):
+        if problem.benchmark == "mbpp" and problem.row["task_id"] not in MBPP_TEST:
+            continue
+        words = words_of([problem.description], _WORDS).hashes
+        yield _Reference(number, frozenset(in_sequence(words, WORD_GRAM).tolist()))
+
+
+_WORDS = Unit(ngram=WORD_GRAM, alphabet="unicode", lower=True, keep_empty=False)
+
+
+class Leaks:
+    """Finds the given problems in documents."""
+
+    def __init__(self, problems: Sequence[Problem], share: float, jaccard: float) -> None:
+        self.problems = problems
+        self._jaccard = jaccard
+        strings: dict[str, set[int]] = defaultdict(set)
+        for number, problem in enumerate(problems):
+            for string in published_strings(problem):
+                for form in {string, string.replace("\r\n", "\n")}:
+                    strings[form].add(number)
+        self._substrings = Substrings({string: sorted(numbers) for string, numbers in strings.items()})
+        code = [one for one in _code_references(problems) if len(one.grams) >= LEAST_CODE_GRAMS]
+        words = [one for one in _word_references(problems) if len(one.grams) >= LEAST_WORD_GRAMS]
+        self._code, self._words = Overlaps(code, share), Overlaps(words, share)
+        self._sets = TokenSets(problems)
+
+    def find(self, texts: Sequence[str]) -> list[list[Leak]]:
+        """Every leak of each document, at most one of a kind and problem."""
+        found: list[list[Leak]] = [[] for _ in texts]
+        for first, batch in batches(texts):
+            for place, leak in self._find_in_batch(batch):
+                if all(leak[:2] != other[:2] for other in found[first + place]):
+                    found[first + place].append(leak)
+        for leaks in found:
+            leaks.sort(key=lambda leak: (_ORDER.index(leak.how), leak.problem))
+        return found
+
+    def _find_in_batch(self, texts: Sequence[str]) -> Iterator[tuple[int, Leak]]:
+        for document, problem, start, end in self._substrings.find(texts):
+            yield document, Leak(problem, "substring", start, end, 1.0)
+        begins = np.concatenate([[0], np.cumsum([len(text) + 1 for text in texts])]).tolist()
+        tokens = tokens_of(texts)
+        for document, problem, first, last, score in self._code.find(
+            code_grams(tokens, CODE_GRAM), tokens.bounds, CODE_GRAM
+        ):
+            start, end = tokens.starts[first], tokens.ends[last + CODE_GRAM - 1]
+            yield document, Leak(problem, "ngrams", int(start) - begins[document], int(end) - begins[document], score)
+        yield from self._find_words(texts, tokens, begins)
+        for document, shingles in enumerate(shingles_of(texts, TOKEN_SET)):
+            if shingles is not None:
+                for problem, similarity in self._sets.like(shingles, self._jaccard):
+                    yield document, Leak(problem, "near_duplicate", 0, len(texts[document]), similarity)
+
+    def _find_words(self, texts: Sequence[str], tokens: Tokens, begins: Sequence[int]) -> Iterator[tuple[int, Leak]]:
+        words = words_of(texts, _WORDS)
+        grams = in_sequence(words.hashes, WORD_GRAM)
+        for document, problem, first, last, score in self._words.find(grams, words.bounds, WORD_GRAM):
+            ranges = _word_ranges(texts[document])
+            start = ranges[first - int(words.bounds[document])][0]
+            end = ranges[last - int(words.bounds[document]) + WORD_GRAM - 1][1]
+            yield document, Leak(problem, "ngrams", start, end, score)
+
+
+_ORDER = ("substring", "ngrams", "near_duplicate")
+
+
+def _word_ranges(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text stand, as `words_of` numbers them when empty ones are left out."""
+    lowered = text.lower()
+    return [_unlowered(text, lowered, match.start(), len(match[0])) for match in re.finditer(r"\w+", lowered)]
+
+
+class TokenSets:
+    """Problems as sets of single tokens, for exact Jaccard similarity; BigCode estimates it first, by MinHash."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        texts = [" ".join([one.prompt, *one.solutions, *one.tests]) for one in problems]
+        sets = [np.empty(0, np.uint64) if one is None else one for one in shingles_of(texts, TOKEN_SET)]
+        self._sizes = np.array([len(one) for one in sets], np.int64)
+        owners = np.repeat(np.arange(len(sets)), self._sizes)
+        tokens = np.concatenate([np.empty(0, np.uint64), *sets])
+        order = np.argsort(tokens, kind="stable")
+        self._owners, self._tokens = owners[order], tokens[order]
+        self._largest = int(self._sizes.max(initial=0))
+
+    def like(self, tokens: UInt64s, least: float) -> Iterator[tuple[int, float]]:
+        """(problem, Jaccard similarity) of the problems at least this similar to a set."""
+        if least * len(tokens) > self._largest:
+            return
+        begin = np.searchsorted(self._tokens, tokens)
+        lengths = np.searchsorted(self._tokens, tokens, side="right") - begin
+        offsets = np.repeat(begin - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
+        shared = np.bincount(self._owners[offsets + np.arange(lengths.sum())], minlength=len(self._sizes))
+        similarity = shared / (len(tokens) + self._sizes - shared)
+        for problem in np.flatnonzero(similarity >= least).tolist():
+            yield problem, float(similarity[problem])
