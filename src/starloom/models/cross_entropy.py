@@ -1,7 +1,6 @@
 """The loss of a language model without its logits: head and cross-entropy together, a chunk of tokens at a time.
 
-A chunk's logits become its gradients in place while they are in the processor's cache, so that [tokens, vocabulary] never
-exists and the backward pass only scales what the forward pass found (`benchmarks/models_loss.py` measures both).
+A chunk's logits become its gradients while they are in the processor's cache, so that [tokens, vocabulary] never exists and the backward pass only scales what the forward pass found (`benchmarks/models_loss.py` measures both).
 """
 
 # M tokens (batch and time as one), D width, V vocabulary, m tokens of one chunk
@@ -58,17 +57,17 @@ class _MeanCrossEntropy(torch.autograd.Function):
             x_mD, targets_m = x_MD[chunk].to(compute), targets_M[chunk, None]
             weights_m = (targets_m != IGNORED).to(loss.dtype) / count
             targets_m = targets_m.clamp(min=0)
-            p_mV = _wide(x_mD @ head.t())  # logits, then exponentials, then probabilities, then gradients: one buffer
-            chosen_m = p_mV.gather(1, targets_m)
-            highest_m = p_mV.amax(1, keepdim=True)
-            total_m = p_mV.sub_(highest_m).exp_().sum(1, keepdim=True)
-            loss += ((highest_m + total_m.log() - chosen_m) * weights_m).sum()
+            logits_mV = x_mD @ head.t()
+            p_mV = torch.softmax(logits_mV, 1)  # in one pass over the chunk, wide inside; what it gives is rounded
+            # the highest logit and its probability, never below 1/V, give the logarithm of the sum
+            total_m = _wide(logits_mV.amax(1, keepdim=True)) - _wide(p_mV.amax(1, keepdim=True)).log()
+            loss += ((total_m - logits_mV.gather(1, targets_m)) * weights_m).sum()
             if dx_MD is None and dhead_VD is None:
                 continue
-            p_mV.mul_(weights_m / total_m).scatter_add_(1, targets_m, -weights_m)
-            d_mV = p_mV.to(compute)
+            d_mV = p_mV.scatter_add_(1, targets_m, -torch.ones_like(targets_m, dtype=compute))
             if dx_MD is not None:
-                dx_MD[chunk] = d_mV @ head
+                dx_MD[chunk] = (d_mV @ head) * weights_m
+            x_mD = (x_mD * weights_m).to(compute)
             if dhead_VD is not None and dhead_VD.dtype == compute:
                 dhead_VD.addmm_(d_mV.t(), x_mD)
             elif dhead_VD is not None:

@@ -82,6 +82,7 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
     Raises TrainingError when gradients stay without finite values, SystemExit after SIGTERM or Ctrl-C, all being saved.
     """
     progress = work.runtime.progress
+    hardware.keep_freed_memory()
     with hardware.repeatable(job.threads, job.device):
         model, optimizer = fresh(job)
         weights: dict[str, Tensor] = dict(model.named_parameters())
@@ -223,6 +224,7 @@ def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[Ids]:
 
 def step_times(job: Job, data: Data, seconds: float) -> list[float]:
     """Seconds of each step of a calibration for a budget of `seconds`, on weights that are thrown away."""
+    hardware.keep_freed_memory()
     with hardware.repeatable(job.threads, job.device):
         model, optimizer = fresh(job)
         numbers = itertools.count()

@@ -22,7 +22,7 @@ Rows = slice | Tensor  # rows of a matrix that form one block
 
 
 def orthogonalised(g_GMN: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
-    """The matrices with all their singular values moved to about 1, by Newton–Schulz iterations in `dtype`.
+    """The matrices with all their singular values moved to about 1, by Newton–Schulz iterations in, and as, `dtype`.
 
     Before the first they are divided by the fourth root of the sum of their fourth powers: as the published division by
     the root of the sum of squares it leaves none above 1, but all of them larger, which saves about one iteration, and
@@ -38,7 +38,7 @@ def orthogonalised(g_GMN: Tensor, iterations: int, dtype: torch.dtype) -> Tensor
             squared = gram.norm(dim=(-2, -1), keepdim=True) + TINY
             x, gram = x / squared.sqrt(), gram / squared
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(g_GMN.dtype)
+    return x.mT if tall else x
 
 
 def qkv_blocks(heads: int, width: int, multi_query: bool) -> tuple[Rows, ...]:
@@ -115,7 +115,7 @@ class Optimizer:
                 if isinstance(block.rows, slice):
                     tensor[block.rows].sub_(update, alpha=lr * block.scale)
                 else:
-                    tensor[block.rows] -= update * (lr * block.scale)
+                    tensor.index_add_(0, block.rows, update.to(tensor.dtype), alpha=-lr * block.scale)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
