@@ -77,7 +77,7 @@ def test_queries_keys_and_values_are_each_made_orthogonal_for_itself(multi_query
     before, gradient = weight.detach().clone(), weight.grad.clone()
     Optimizer(weights, Muon(lr=1.0), blocks).step(1.0)
     for block in blocks:
-        alone = orthogonalised(gradient[block][None], 5, torch.float32)[0]
+        alone = orthogonalised(gradient[block][None], Muon().iterations, torch.float32)[0]
         assert torch.allclose(before[block] - weight.detach()[block], alone, atol=1e-5)
 
 
