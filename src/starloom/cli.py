@@ -17,6 +17,7 @@ COMMANDS = {
     "show": ("starloom.recipes.inspection:show", "render a step's manifest: settings, counts, files, how it was built"),
     "verify": ("starloom.recipes.inspection:verify", "check every byte of a directory or a store against its hashes"),
     "follow": ("starloom.lineage.follow:follow", "lead a file to its tokens, or a training step back to its files"),
+    "optout": ("starloom.corpus.opt_out_command:optout", "say what an opt-out list means for a corpus; write receipts"),
     "complete": ("starloom.generate.commands:complete", "complete code with a trained model"),
     "infill": ("starloom.generate.commands:infill", "fill in the code at a line and column of a file"),
     "doctor": ("starloom.doctor:doctor", "say what this installation has, lacks, and how to get it"),

@@ -42,6 +42,7 @@ class SourceFile:
     line_characters: int  # of all lines together, line ends left out
     characters: int
     alphanumeric: int  # characters for which `str.isalnum` holds
+    stars: int | None = None  # of its repository
 
 
 def empty(file: SourceFile) -> str | None:
@@ -155,6 +156,9 @@ def quickstart_rules(languages: tuple[str, ...], licenses: str) -> tuple[Rule, .
     return (*chosen, *STACK_RULES)
 
 
+_ANY_KIND = (empty, license_not_permissive)  # rules that are not about a file's name or lines
+
+
 def reasons_against(file: SourceFile, rules: Sequence[Rule]) -> list[str]:
     """Every reason that applies, in recipe order."""
     return [reason for reason in (one(file) for one in rules) if reason is not None]
@@ -163,11 +167,17 @@ def reasons_against(file: SourceFile, rules: Sequence[Rule]) -> list[str]:
 def verdicts_of(
     files: pa.Table, languages: pa.Table, licenses: pa.Table | None, rules: Sequence[Rule], threads: int = 1
 ) -> pa.Table:
-    """The verdict rows of a shard with columns id, repository, path, text, unread; a file without text has its
-    `unread` reason alone."""
+    """The verdict rows of a shard with columns id, repository, path, text, unread, and stars and kind where known.
+
+    A document without text has its `unread` reason alone. Issues, commits, notebooks and pull requests have filters of
+    their own (`KindRules`): of the rules only those about any text are asked.
+    """
+    anything = [one for one in rules if one.function in _ANY_KIND]
+    kinds = files["kind"].to_pylist() if "kind" in files.column_names else ["file"] * len(files)
     rows = []
-    for document, unread, file in _source_files(files, languages, licenses, threads):
-        reasons = [unread] if file is None else reasons_against(file, rules)
+    for kind, (document, unread, file) in zip(kinds, _source_files(files, languages, licenses, threads), strict=True):
+        asked = rules if kind in ("file", None) else anything
+        reasons = [unread] if file is None else reasons_against(file, asked)
         rows.append({"id": document, "keep": not reasons, "reasons": reasons, "spans": []})
     return table_of(rows, VERDICT)
 
@@ -185,22 +195,27 @@ def _source_files(
     )
     columns = zip(
         *(files[name].to_pylist() for name in ("id", "unread", "repository", "path", "text")),
+        files["stars"].to_pylist() if "stars" in files.column_names else [None] * len(files),
         languages["value"].to_pylist(),
         [None] * len(files) if licenses is None else licenses["value"].to_pylist(),
         *(column.tolist() for column in numbers),
         strict=True,
     )
-    for document, unread, repository, path, text, language, license_, *statistics in columns:
+    for document, unread, repository, path, text, stars, language, license_, *counts in columns:
         file = None
         if text is not None:
-            file = SourceFile(repository, path, text, language, license_, *statistics)
+            lines, longest, line_characters, characters, alphanumeric = counts
+            file = SourceFile(
+                repository, path, text, language, license_, lines, longest, line_characters, characters, alphanumeric,
+                stars,
+            )  # fmt: skip
         yield document, unread, file
 
 
 def _judge_part(call: tuple[str, Built, Built, Built | None, tuple[Rule, ...]], folder: Path) -> Facts:
     part, files, language, license_, rules = call
     inputs = [files, language] if license_ is None else [files, language, license_]
-    columns = [["repository", "path", "text", "unread"], ["value"], ["value"]][: len(inputs)]
+    columns = [["repository", "path", "text", "unread", "stars", "kind"], ["value"], ["value"]][: len(inputs)]
     tables = aligned_part(part, inputs, columns)
     table = verdicts_of(tables[0], tables[1], tables[2] if license_ is not None else None, rules)
     write_table(folder / part, table)

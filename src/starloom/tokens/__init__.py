@@ -2,7 +2,8 @@
 
 from starloom.tokens.bpe import TrainBPE, Vocabulary
 from starloom.tokens.dataset import Dataset
+from starloom.tokens.fertility import Fertility
 from starloom.tokens.fim import FIM
 from starloom.tokens.pack import Pack
 
-__all__ = ["FIM", "Dataset", "Pack", "TrainBPE", "Vocabulary"]
+__all__ = ["FIM", "Dataset", "Fertility", "Pack", "TrainBPE", "Vocabulary"]
