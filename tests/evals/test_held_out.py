@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import lzma
 import math
@@ -94,6 +95,12 @@ def test_gzip_and_xz_are_those_of_the_plain_tools_on_each_file(scored: tuple[Bui
 def test_a_small_window_compresses_to_the_size_of_the_full_one(data: bytes) -> None:
     assert xz_bytes(data) == len(lzma.compress(data, preset=9))
     assert gzip_bytes(data) == len(gzip.compress(data, 9))
+
+
+def test_compressors_work_at_their_best_level_on_real_code() -> None:
+    data = inspect.getsource(inspect).encode()  # 120 kB: levels differ in it
+    assert gzip_bytes(data) == len(gzip.compress(data, 9)) < len(gzip.compress(data, 6))
+    assert xz_bytes(data) == len(lzma.compress(data, preset=9)) != len(lzma.compress(data, preset=0))
 
 
 def test_languages_add_up_to_the_whole(scored: tuple[Built, Built, Built, Built]) -> None:
