@@ -63,9 +63,12 @@ def tokens_of(texts: Sequence[str]) -> Tokens:
     ends[of_word] = np.flatnonzero(closes) + 1
     hashes = PrefixHash(codes).of(starts, ends)
     free = of_word & ~_is_digit(codes[starts]) & ~is_member(hashes, _kept_words())
-    free[1:] &= codes[starts[:-1]] != ord(".")
     last = np.cumsum([len(text) + 1 for text in texts])
-    return Tokens(hashes, starts, ends, np.concatenate([[0], np.searchsorted(starts, last)]), free)
+    bounds = np.concatenate([[0], np.searchsorted(starts, last)])
+    follows_dot = np.zeros(len(starts), np.bool_)
+    follows_dot[1:] = codes[starts[:-1]] == ord(".")
+    follows_dot[bounds[:-1][bounds[:-1] < len(starts)]] = False  # a dot of the document before
+    return Tokens(hashes, starts, ends, bounds, free & ~follows_dot)
 
 
 def _is_digit(codes: Codes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -6,7 +6,6 @@ bits first. `Leaks.find` takes a batch of documents.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from starloom.corpus.code_grams import Tokens, code_grams, is_member, tokens_of
+from starloom.corpus.code_grams import code_grams, is_member, tokens_of
 from starloom.corpus.prefix_hash import Int64s, PrefixHash, UInt64s, batches, code_points, in_sequence
 from starloom.corpus.shingles import Unit, shingles_of, words_of
 from starloom.problems import Problem
@@ -54,7 +53,7 @@ def published_strings(problem: Problem) -> Iterator[str]:
         words = docstring_of(problem.prompt) if problem.language == "Python" else problem.description
         strings: list[str] = [words, *problem.solutions]
     elif problem.benchmark in ("mbpp", "mbpp-sanitized"):
-        strings = [problem.description, *problem.solutions] if problem.row["task_id"] in MBPP_TEST else []
+        strings = [problem.description, *problem.solutions] if _in_test_split(problem) else []
     elif problem.benchmark == "ds1000":
         cut = min((at for mark in SOLUTION_STARTS if (at := problem.prompt.find(mark)) >= 0), default=None)
         strings = [problem.prompt[:cut]]
@@ -92,7 +91,7 @@ class Substrings:
             if len(wanted) < _WIDTH:
                 self._short.append((wanted, tuple(problems)))
                 continue
-            offset = max(range(len(wanted) - _WIDTH + 1), key=lambda at: len(set(wanted[at : at + _WIDTH])))
+            offset = max(range(0, len(wanted) - _WIDTH + 1, 5)[:40], key=lambda at: len(set(wanted[at : at + _WIDTH])))
             (window,) = PrefixHash(code_points(wanted[offset : offset + _WIDTH])).windows(_WIDTH).tolist()
             self._by_window[window].append((offset, wanted, tuple(problems)))
         self._known = _Known(np.array(sorted(self._by_window), np.uint64))
@@ -157,16 +156,16 @@ class Overlaps:
             for place in mine:
                 for number in self._of[int(grams[place])]:
                     at[number].append(place)
-            best: dict[int, tuple[float, int, int]] = {}
+            best: dict[int, tuple[int, float, int, int]] = {}  # of a problem's forms the one most of which is there
             for number, where in at.items():
                 reference = self._references[number]
                 needed = self._share * len(reference.grams)
                 if len(where) >= needed:
                     count, first, last = _densest(where, grams, 2 * (len(reference.grams) + n))
                     if count >= needed:
-                        score = count / len(reference.grams)
-                        best[reference.problem] = max(best.get(reference.problem, (0.0, 0, 0)), (score, first, last))
-            for problem, (score, first, last) in sorted(best.items()):
+                        this = (count, count / len(reference.grams), first, last)
+                        best[reference.problem] = max(best.get(reference.problem, this), this)
+            for problem, (_, score, first, last) in sorted(best.items()):
                 yield document, problem, first, last, score
 
 
@@ -187,26 +186,37 @@ def _densest(places: Sequence[int], grams: UInt64s, width: int) -> tuple[int, in
     return best
 
 
+def _in_test_split(problem: Problem) -> bool:
+    return problem.benchmark not in ("mbpp", "mbpp-sanitized") or problem.row["task_id"] in MBPP_TEST
+
+
 def _code_references(problems: Sequence[Problem]) -> Iterator[_Reference]:
     """Solutions: alone, and behind their signature without the docstring."""
+    forms: list[tuple[int, str]] = []
     for number, problem in enumerate(problems):
-        if problem.language is None or (problem.benchmark == "mbpp" and problem.row["task_id"] not in MBPP_TEST):
-            continue
-        for solution in problem.solutions:
-            forms = {solution}
-            if problem.continues:
-                header = [line for line in signature_of(problem.prompt).splitlines() if "import " not in line]
-                forms.add("\n".join(header) + "\n" + solution)
-            for form in sorted(forms):
-                yield _Reference(number, frozenset(code_grams(tokens_of([form]), CODE_GRAM).tolist()))
+        if problem.language is not None and _in_test_split(problem):
+            for solution in problem.solutions:
+                forms.append((number, solution))
+                if problem.continues:
+                    header = [line for line in signature_of(problem.prompt).splitlines() if "import " not in line]
+                    forms.append((number, "\n".join([*header, solution])))
+    for first, batch in batches([form for _, form in forms]):
+        tokens = tokens_of(batch)
+        grams = code_grams(tokens, CODE_GRAM)
+        yield from _references([number for number, _ in forms[first:]], grams, tokens.bounds, CODE_GRAM)
 
 
 def _word_references(problems: Sequence[Problem]) -> Iterator[_Reference]:
-    for number, problem in enumerate(problems):
-        if problem.benchmark == "mbpp" and problem.row["task_id"] not in MBPP_TEST:
-            continue
-        words = words_of([problem.description], _WORDS).hashes
-        yield _Reference(number, frozenset(in_sequence(words, WORD_GRAM).tolist()))
+    """Tasks in words."""
+    numbers = [number for number, problem in enumerate(problems) if _in_test_split(problem)]
+    for first, batch in batches([problems[number].description for number in numbers]):
+        words = words_of(batch, _WORDS)
+        yield from _references(numbers[first:], in_sequence(words.hashes, WORD_GRAM), words.bounds, WORD_GRAM)
+
+
+def _references(problems: Sequence[int], grams: UInt64s, bounds: Int64s, n: int) -> Iterator[_Reference]:
+    for problem, begin, end in zip(problems, bounds[:-1].tolist(), bounds[1:].tolist(), strict=False):
+        yield _Reference(problem, frozenset(grams[begin : max(end - n + 1, begin)].tolist()))
 
 
 _WORDS = Unit(ngram=WORD_GRAM, alphabet="unicode", lower=True, keep_empty=False)
@@ -250,29 +260,24 @@ class Leaks:
         ):
             start, end = tokens.starts[first], tokens.ends[last + CODE_GRAM - 1]
             yield document, Leak(problem, "ngrams", int(start) - begins[document], int(end) - begins[document], score)
-        yield from self._find_words(texts, tokens, begins)
+        yield from self._find_words(texts)
         for document, shingles in enumerate(shingles_of(texts, TOKEN_SET)):
             if shingles is not None:
                 for problem, similarity in self._sets.like(shingles, self._jaccard):
                     yield document, Leak(problem, "near_duplicate", 0, len(texts[document]), similarity)
 
-    def _find_words(self, texts: Sequence[str], tokens: Tokens, begins: Sequence[int]) -> Iterator[tuple[int, Leak]]:
+    def _find_words(self, texts: Sequence[str]) -> Iterator[tuple[int, Leak]]:
         words = words_of(texts, _WORDS)
+        lowered = [text.lower() for text in texts]
+        begins = np.concatenate([[0], np.cumsum([len(text) + 1 for text in lowered])]).tolist()
         grams = in_sequence(words.hashes, WORD_GRAM)
         for document, problem, first, last, score in self._words.find(grams, words.bounds, WORD_GRAM):
-            ranges = _word_ranges(texts[document])
-            start = ranges[first - int(words.bounds[document])][0]
-            end = ranges[last - int(words.bounds[document]) + WORD_GRAM - 1][1]
-            yield document, Leak(problem, "ngrams", start, end, score)
+            start, end = int(words.starts[first]), int(words.ends[last + WORD_GRAM - 1])
+            at = _unlowered(texts[document], lowered[document], start - begins[document], end - start)
+            yield document, Leak(problem, "ngrams", *at, score)
 
 
 _ORDER = ("substring", "ngrams", "near_duplicate")
-
-
-def _word_ranges(text: str) -> list[tuple[int, int]]:
-    """Where the words of a text stand, as `words_of` numbers them when empty ones are left out."""
-    lowered = text.lower()
-    return [_unlowered(text, lowered, match.start(), len(match[0])) for match in re.finditer(r"\w+", lowered)]
 
 
 class TokenSets:

@@ -11,6 +11,7 @@ by which they collapse into one; exact copies among them are `ExactDedup`'s.
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,28 @@ def verified(sketches: Sketches, codes: UInt64s, method: Method) -> Iterator[tup
             similarity = jaccard(shingles, sketches.shingles(b))
             if similarity >= method.threshold:
                 yield a, b, similarity
+
+
+def candidate_codes(sketches: Sketches, firsts: Int64s) -> tuple[UInt64s, int]:
+    """Pairs of `firsts` that share a band, as codes for `verified`; and how many buckets were too large to try whole."""
+    local, large = candidates(sketches.keys(firsts), len(firsts), LARGEST_BUCKET, REACH)
+    one, other = np.divmod(local, np.uint64(max(len(firsts), 1)))
+    return firsts[one].astype(np.uint64) * np.uint64(len(sketches)) + firsts[other].astype(np.uint64), large
+
+
+def near_duplicates(
+    texts: Sequence[str | None], method: Method, bands: int | None = None
+) -> list[tuple[int, int, float]]:
+    """Pairs of texts and their exact similarity; texts of equal shingles as a chain, the first standing for all."""
+    bands = bands or bands_for(method.threshold, method.permutations)
+    with tempfile.TemporaryDirectory() as folder:
+        facts = write_sketches(texts, method.unit, method.permutations, bands, Path(folder), "texts")
+        sketches = Sketches(Path(folder), ["texts"], [facts["rows"]], method.permutations, bands)
+        firsts, chain = equal_sets(sketches.digests)
+        edges = [(a, b, 1.0) for a, b in chain]
+        edges += verified(sketches, candidate_codes(sketches, firsts)[0], method)
+        place = sketches.rows.tolist()
+    return sorted((place[a], place[b], similarity) for a, b, similarity in edges)
 
 
 def below_one(similarity: float) -> float:
@@ -222,11 +245,7 @@ def _find_candidates(work: Work, sketches: Sketches, firsts: Int64s) -> Facts:
     if known is not None:
         return known
     with work.unit("candidates", scratch=True) as writing:
-        local, large = candidates(sketches.keys(firsts), len(firsts), LARGEST_BUCKET, REACH)
-        codes = local[:0]
-        if len(local):
-            one, other = np.divmod(local, np.uint64(len(firsts)))
-            codes = firsts[one].astype(np.uint64) * np.uint64(len(sketches)) + firsts[other].astype(np.uint64)
+        codes, large = candidate_codes(sketches, firsts)
         writing.path("candidates").write_bytes(codes.astype("<u8").tobytes())
         writing.facts = {"pairs": len(codes), "large_buckets": large}
     return writing.facts

@@ -39,6 +39,8 @@ class Words(NamedTuple):
     hashes: UInt64s
     bounds: Int64s  # [documents + 1]
     filled: Int64s  # [documents]: words that are not empty
+    starts: Int64s  # of each word, in the documents (lowered, where the unit says so) joined by one character
+    ends: Int64s
 
 
 def is_word(codes: Codes, alphabet: Alphabet) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -63,10 +65,10 @@ def words_of(texts: Sequence[str], unit: Unit) -> Words:
     last = np.cumsum([len(text) + 1 for text in texts]) - 1  # the separator that closes each document
     bounds = np.concatenate([[0], np.searchsorted(ends, last) + 1])
     filled = np.concatenate([[0], np.cumsum(ends > starts)])
-    if not unit.keep_empty:
-        hashes = hashes[ends > starts]
-        return Words(hashes, filled[bounds], np.diff(filled[bounds]))
-    return Words(hashes, bounds, np.diff(filled[bounds]))
+    if unit.keep_empty:
+        return Words(hashes, bounds, np.diff(filled[bounds]), starts, ends)
+    kept = ends > starts
+    return Words(hashes[kept], filled[bounds], np.diff(filled[bounds]), starts[kept], ends[kept])
 
 
 def shingles_of(texts: Sequence[str | None], unit: Unit) -> Iterator[UInt64s | None]:
