@@ -15,6 +15,7 @@ from starloom.corpus.mix import Mix
 from starloom.corpus.near_dedup import NearDedup
 from starloom.corpus.opt_out import OptOut
 from starloom.corpus.origin import Origin
+from starloom.corpus.pii import FindPII, find_pii
 from starloom.corpus.read import Read
 from starloom.corpus.rules import STACK_RULES, Rule, Rules, SourceFile, quickstart_rules, rule
 from starloom.corpus.rules_sets import RULE_SETS, rule_set
@@ -24,6 +25,7 @@ __all__ = [
     "STACK_RULES",
     "Decontaminate",
     "ExactDedup",
+    "FindPII",
     "KindRules",
     "Language",
     "License",
@@ -36,6 +38,7 @@ __all__ = [
     "Rule",
     "Rules",
     "SourceFile",
+    "find_pii",
     "language_of",
     "language_set",
     "license_type",

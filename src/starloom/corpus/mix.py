@@ -17,12 +17,14 @@ from starloom.corpus.forms import IN_LAYOUT, NO_FORM, NotebookForm, rows_of
 from starloom.corpus.layouts import LAYOUTS, METADATA, Document, Layout
 from starloom.corpus.license import License
 from starloom.corpus.license_expressions import LICENSE_TYPES, license_type
+from starloom.corpus.pii import FindPII
+from starloom.corpus.pii_redaction import REDACTION, Change, Redaction, changes_of, redacted
 from starloom.corpus.rendered import Rendered
 from starloom.corpus.schemas import MIX, table_of
 from starloom.corpus.split import groups_of, held_out
 from starloom.errors import ConfigError, suggestion
 from starloom.stage import Facts, Stage, Work
-from starloom.store import Built, aligned, write_table
+from starloom.store import Built, aligned, aligned_part, write_table
 
 _FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread", "kind")
 READ_COLUMNS = ["id", "repository", "path", "text", "stars", "kind", "fields"]  # of `Read`, that rows are made of
@@ -92,15 +94,25 @@ def decide(
 
 
 def mixed(
-    files: pa.Table, kept: Sequence[Kept], layout: str, metadata: float, seed: int, notebooks: NotebookForm = "both"
+    files: pa.Table,
+    kept: Sequence[Kept],
+    layout: str,
+    metadata: float,
+    seed: int,
+    notebooks: NotebookForm = "both",
+    pii: pa.Table | None = None,
+    redaction: Redaction = "marks",
 ) -> pa.Table:
-    """The training rows of a shard with the columns `READ_COLUMNS`."""
+    """The training rows of a shard with the columns `READ_COLUMNS`, the spans of `pii` redacted."""
     chosen = files.take(pa.array([one.row for one in kept], pa.int64()))
     columns = [chosen[name].to_pylist() for name in ("id", "repository", "path", "text", "stars")]
     kinds = chosen["kind"].to_pylist()
     fields = map(fields_of, chosen["text"].to_pylist(), chosen["fields"].to_pylist())
     documents = list(map(Document, *columns, [one.group for one in kept], kinds, fields))
     splits = {one.group: one.split for one in kept}
+    of: dict[bytes, dict[str, list[Change]]] = {}
+    if pii is not None:
+        of = changes_of(chosen, pii.take(pa.array([one.row for one in kept], pa.int64())), redaction, seed)
     rows = []
     for row in rows_of(layout, documents, metadata, seed, notebooks):
         first = row.documents[0]
@@ -110,7 +122,7 @@ def mixed(
                 "group": first.group,
                 "split": splits[first.group],
                 "weight": 1.0,
-                **_columns(row.rendered),
+                **_columns(redacted(row.rendered, of)),
             }
         )
     return table_of(rows, MIX)
@@ -135,9 +147,12 @@ def _columns(rendered: Rendered) -> dict[str, Any]:
     }
 
 
-def _mix_part(call: tuple[str, Built, list[Kept], str, float, int, NotebookForm], folder: Path) -> Facts:
-    part, files, kept, layout, metadata, seed, notebooks = call
-    table = mixed(files.table(part, READ_COLUMNS), kept, layout, metadata, seed, notebooks)
+def _mix_part(
+    call: tuple[str, Built, Built | None, list[Kept], str, float, int, NotebookForm, Redaction], folder: Path
+) -> Facts:
+    part, files, pii, kept, layout, metadata, seed, notebooks, redaction = call
+    read, *said = aligned_part(part, [files, *([pii] if pii else [])], [READ_COLUMNS, *([["spans"]] if pii else [])])
+    table = mixed(read, kept, layout, metadata, seed, notebooks, said[0] if said else None, redaction)
     write_table(folder / part, table)
     return {"documents": len(table)}
 
@@ -150,7 +165,7 @@ class Mix(Stage):
     the hold-out groups that is kept for measuring.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     files: Stage
     attributes: tuple[Stage, ...] = ()
     verdicts: tuple[Stage, ...] = ()
@@ -160,6 +175,8 @@ class Mix(Stage):
     heldout: float = 0.05  # our choice
     seed: int = 0
     notebooks: NotebookForm = "both"  # StarCoder had a set of each
+    redact: Stage | None = None  # a FindPII: what it found is replaced
+    redaction: Redaction | None = None  # None: the layout's published way
 
     def __post_init__(self) -> None:
         for name in ("attributes", "verdicts", "groups"):
@@ -175,6 +192,13 @@ class Mix(Stage):
             raise ConfigError(f"metadata of mix is {self.metadata}; it is a chance from 0 to 1")
         if self.layout == "santacoder" and self.metadata:
             raise ConfigError("metadata of mix: layout 'santacoder' has no controls for it; leave it out")
+        if self.redact is not None and not isinstance(self.redact, FindPII):
+            raise ConfigError(f"redact of mix is {self.redact.step}; it takes a FindPII")
+        if self.redaction not in (None, *typing.get_args(Redaction)):
+            known = typing.get_args(Redaction)
+            raise ConfigError(
+                f"no way '{self.redaction}' of redaction in mix; {suggestion(str(self.redaction), known)}"
+            )
         for stage in self.groups:
             if not hasattr(stage, "reason"):
                 raise ConfigError(f"groups of mix holds {stage.step}, which finds no duplicates")
@@ -189,11 +213,13 @@ class Mix(Stage):
             part.removesuffix(".parquet"): (
                 part,
                 files,
+                None if self.redact is None else work.input("redact"),
                 kept.get(part, []),
                 self.layout,
                 metadata,
                 self.seed,
                 self.notebooks,
+                self.redaction or REDACTION[self.layout],
             )
             for part in files.parts()
         }

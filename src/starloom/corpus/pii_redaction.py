@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
+import pyarrow as pa
+
+from starloom.corpus.fields import fields_of
 from starloom.corpus.pii_gibberish import is_gibberish
 from starloom.corpus.rendered import Edit, Part, Rendered
 from starloom.records import uniform
@@ -102,6 +105,18 @@ def changes(
             control, text = replacement(span["reason"], value, document, style, seed)
             found.setdefault(span["field"], []).append(Change(start, end, control, text))
     return {field: sorted(some) for field, some in found.items()}
+
+
+def changes_of(files: pa.Table, spans: pa.Table, style: Redaction, seed: int) -> dict[bytes, dict[str, list[Change]]]:
+    """Document → its changes, for rows with columns id, text and fields and the verdict's rows about the same documents."""
+    found = {}
+    for document, text, ranges, said in zip(
+        *(files[name].to_pylist() for name in ("id", "text", "fields")), spans["spans"].to_pylist(), strict=True
+    ):
+        if said:
+            fields = {one.name: one.text.encode() for one in fields_of(text, ranges)} | {"text": text.encode()}
+            found[document] = changes(said, fields, document, style, seed)
+    return found
 
 
 def redacted(row: Rendered, of: Mapping[bytes, Mapping[str, Sequence[Change]]]) -> Rendered:

@@ -21,6 +21,7 @@ BEFORE = 80  # of them in front of the place that decided
 CLUSTERS = 6  # duplicate groups shown
 MEMBERS = 8  # documents shown of each
 ROWS = 2  # rendered rows shown
+PERSONAL = frozenset(("EMAIL", "IP_ADDRESS", "KEY", "NAME", "USERNAME", "PASSWORD"))  # reasons of `FindPII`'s spans
 Place = tuple[bytes, str, int]  # id, part, row
 
 
@@ -67,7 +68,7 @@ def examples(
             wanted[part].append((reason, row))
     found: dict[str, list[tuple[bytes, Example]]] = defaultdict(list)
     for part, places in wanted.items():
-        columns = [["repository", "path", "size", "text", "unread"], *[["value"]] * len(attributes)]
+        columns = [["repository", "path", "size", "text", "unread", "fields"], *[["value"]] * len(attributes)]
         columns += [["reasons", "spans"]] * len(verdicts)
         tables = aligned_part(part, [read, *attributes, *verdicts], columns)
         for reason, row in places:
@@ -83,7 +84,7 @@ def example(
     """A document's excerpt: around the first span that the reason names in its text, else from its beginning."""
     reasons = tuple(dict.fromkeys(one for verdict in said for one in verdict["reasons"] or ()))
     spans = [span for verdict in said for span in verdict["spans"] or ()]
-    data = (facts["text"] or "").encode()
+    data = masked((facts["text"] or "").encode(), facts.get("fields"), spans)
     start, end = next(
         ((one["start"], one["end"]) for one in spans if one["reason"] == reason and one["field"] == "text"), (0, 0)
     )
@@ -102,6 +103,17 @@ def example(
         after + ("…" if end + len(after.encode()) < len(data) else ""),
         facts["unread"],
     )
+
+
+def masked(data: bytes, fields: Sequence[Mapping[str, Any]] | None, spans: Sequence[Mapping[str, Any]]) -> bytes:
+    """A document's text with asterisks for personal data, so that a page never shows what was found."""
+    begins = {one["name"]: one["start"] for one in fields or ()}
+    hidden = bytearray(data)
+    for span in spans:
+        if span["reason"] in PERSONAL:
+            begin = begins.get(span["field"], 0)
+            hidden[begin + span["start"] : begin + span["end"]] = b"*" * (span["end"] - span["start"])
+    return bytes(hidden)
 
 
 def repeated(read: Built, groups: Built) -> pa.Table:
