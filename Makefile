@@ -8,7 +8,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --no-input
-INPUTS := pyproject.toml constraints.txt hatch_build.py $(wildcard src/starloom/native/*.[ch])
+INPUTS := pyproject.toml constraints.txt hatch_build.py src/starloom/native/build.py $(wildcard src/starloom/native/*.[ch])
 
 .PHONY: demo test test-all check bench docs clean
 .DELETE_ON_ERROR:
