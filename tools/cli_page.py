@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 
 from starloom.cli import COMMANDS, dispatch, usage
 
+os.environ["COLUMNS"] = "100"  # the same page on every terminal
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 
 
