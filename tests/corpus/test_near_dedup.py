@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from corpus.planted import made, plant, rows, whole
 from starloom.corpus import NearDedup, Read, near_dedup
-from starloom.corpus.minhash import bands_for, candidates, chance_to_meet, signature
+from starloom.corpus.minhash import band_keys, bands_for, candidates, chance_to_meet, signature
 from starloom.corpus.near_dedup import PRESETS, Method, below_one, near_duplicates
 from starloom.corpus.shingles import Unit, jaccard, shingles_of
 from starloom.errors import ConfigError
@@ -190,6 +190,17 @@ def test_many_similar_files_are_joined_by_a_few_pairs_each() -> None:
     one, other = np.divmod(codes, np.uint64(3000))
     assert large == 2 and len(codes) == sum(3000 - distance for distance in range(1, 9))
     assert set((other - one).tolist()) == set(range(1, 9))
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=7, max_size=7), min_size=2, max_size=6), st.integers(1, 7))
+def test_two_documents_share_a_band_when_all_of_its_rows_are_equal(signatures: list[list[int]], bands: int) -> None:
+    keys = band_keys(np.array(signatures, np.uint32), bands)
+    rows = 7 // bands
+    for one, other in itertools.combinations(range(len(signatures)), 2):
+        for band in range(bands):
+            here = slice(band * rows, (band + 1) * rows)
+            same = signatures[one][here] == signatures[other][here]
+            assert (keys[band, one] == keys[band, other]) == same
 
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.integers(0, 3), max_size=12))
