@@ -75,6 +75,7 @@ def test_a_completion_ends_where_the_block_does() -> None:
     text = "\n    return 1\n\n    # still inside\n\ndef g():\n    pass\n"
     assert within_block(text, "") == "\n    return 1\n\n    # still inside\n\n"
     assert within_block("\n        x = 1\n    y = 2\n", "    ") == "\n        x = 1\n"
+    assert within_block(" -> int:\n    return 1\nx = 2\n", "") == " -> int:\n    return 1\n"  # the head's own line
 
 
 @given(st.text(alphabet="ab \n\t", max_size=60), st.sampled_from(["", "  ", "\t"]))

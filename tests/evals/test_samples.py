@@ -67,6 +67,7 @@ def test_each_sample_is_of_another_file_while_there_are_files(clean: Built) -> N
     files = held_out_files(clean, [id_ for id_, _ in in_order_of_chance(clean, 0)])
     asked = chosen(files, 2, 1, 0)
     assert len({one.file.id for one in asked}) == 3
+    assert {one.file.id for one in chosen(files, len(files), 0, 0)} == {file.id for file in files}
     assert len(chosen(files, 100, 0, 0)) > len(files) / 2  # then more of the same file
     assert [one.function.described for one in chosen(files, 2, 0, 0)] == [True, True]
 

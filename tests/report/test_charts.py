@@ -62,6 +62,12 @@ def test_joining_points_keeps_their_weighted_mean_and_their_end(values: list[flo
     assert all(min(values) <= one.low <= one.high <= max(values) for one in joined)
 
 
+def test_the_band_around_a_curve_leaves_single_outliers_out() -> None:
+    values = [10.0, *[1.0 + n / 100 for n in range(18)], -10.0] * BUCKETS
+    for one in buckets(list(enumerate(values))):
+        assert 0 < one.low < one.mean < one.high < 2
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1e6, 1e6)), min_size=1, max_size=40, unique_by=lambda p: p[0])
 )
