@@ -68,13 +68,14 @@ def add_hunks(
     """
     groups = list(grouped(blocks(before.text, after.text), context))
     count = before.text.count("\n") + (not before.text.endswith("\n"))
+    floor = first_line  # no line is shown twice
     for number, group in enumerate(groups):
-        floor = groups[number - 1][-1][1] if number else first_line
         ceiling = groups[number + 1][0][0] if number + 1 < len(groups) else count
         above = min(context, max(group[0][0] - floor, 0))
         below = min(context, max(ceiling - group[-1][1], 0))
         old = (group[0][0] - above, group[-1][1] + below)
         new = (group[0][2] - above, group[-1][3] + below)
+        floor = old[1]
         said = (old[0] - first_line + 1, old[1] - old[0], new[0] - first_line + 1, new[1] - new[0])
         parts.control("pull_request_diff_hunk", "@@ -{},{} +{},{} @@".format(*said))
         at = old[0]

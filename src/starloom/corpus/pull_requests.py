@@ -108,6 +108,8 @@ def reasons_against_pull_request(
 ) -> list[str]:
     """Every filter that drops it; `of_repository` is how many pull requests its repository has."""
     reasons = list(_reasons(request, identity, of_repository, seed))
+    if not reasons and sum(map(_least, request.files)) > LONGEST:  # known before anything is laid out
+        return ["pull_request_long"]
     if not reasons:
         parts = rendered_pull_request(request, identity, seed)
         size = sum(len(part.text) for part in parts.parts)
@@ -146,6 +148,13 @@ def _reasons(request: PullRequest, identity: bytes, of_repository: int, seed: in
         yield "pull_request_is_routine"
     if uniform(seed, "pull_request", identity) >= kept_of_repository(of_repository):
         yield "pull_request_sampled_out"
+
+
+def _least(file: ChangedFile) -> int:
+    """Characters of a file's changed lines: its diff has them all."""
+    start, old_end, new_end = changed_lines(file.before, file.after)
+    spans = lines_between(file.before, start, old_end), lines_between(file.after, start, new_end)
+    return sum(end - begin for begin, end in spans)
 
 
 def kept_of_repository(count: int) -> float:

@@ -7,6 +7,7 @@ counted, not read. Objects are checked as `git.py` checks them; a commit whose f
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,26 +66,20 @@ class Commits:
     def _raw(self, git: Git, repo: Repo, entry: Entry, max_bytes: int) -> Raw:
         if entry.size > max_bytes:
             return Raw(None, None, entry.size, unread="too_large")
-        commit_id = entry.revisions[0][0].encode()
-        texts = []
+        commit = git.parsed(repo, Commit, entry.revisions[0][0].encode(), "history")
+        people = tuple(dict.fromkeys(name for line in (commit.author, commit.committer) for name in people_of(line)))
+        said = Said(authors=people)
         try:
-            commit = git.parsed(repo, Commit, commit_id, "history")
-            for side in entry.place:
-                data = git.content(repo, Blob, side, printable(entry.path)) if side else b""
-                texts.append(data.decode("utf-8"))
+            data = [git.content(repo, Blob, side, printable(entry.path)) if side else b"" for side in entry.place]
+            before, after = (one.decode("utf-8") for one in data)
             message = commit.message.decode(_encoding(commit))
         except UnicodeDecodeError:
-            return Raw(None, None, entry.size, unread="not_utf8")
+            return Raw(None, None, entry.size, unread="not_utf8", said=said)
         except SourceError:
-            return Raw(None, None, entry.size, unread="damaged")
-        people = tuple(sorted({name for line in (commit.author, commit.committer) for name in people_of(line)}))
-        before, after = texts
-        fields = (
-            Field("before", before),
-            Field("message", message, people[0] if people else None),
-            Field("after", after),
-        )
-        return Raw(None, None, entry.size, fields=fields, said=Said(authors=people))
+            return Raw(None, None, entry.size, unread="damaged", said=said)
+        author = people[0] if people else None
+        fields = (Field("before", before), Field("message", message, author), Field("after", after))
+        return Raw(None, None, entry.size, fields=fields, said=said)
 
 
 def _encoding(commit: Commit) -> str:
@@ -124,7 +119,7 @@ class _History:
             for parent in commit.parents:
                 if parent not in seen:
                     seen.add(parent)
-                    if parent in self.repo.object_store:
+                    if self._size(parent) is not None:
                         waiting.append(parent)
                     else:
                         self.skipped["shallow_history"] += 1
@@ -142,7 +137,7 @@ class _History:
             return None
         old = None
         if commit.parents:
-            if commit.parents[0] not in self.repo.object_store:
+            if self._size(commit.parents[0]) is None:
                 return None
             old = self.git.parsed(self.repo, Commit, commit.parents[0], "history").tree
         changes = self._changes(old, commit.tree)
@@ -156,9 +151,22 @@ class _History:
             self.skipped[reason] += 1
             return None
         sides = tuple(side[1] if side else None for side in (before, after))
-        size = sum(object_size(self.repo, side) for side in sides if side) + len(commit.message)
+        sizes = [self._size(side) for side in sides if side]
+        if None in sizes:
+            self.skipped["missing_file"] += 1
+            return None
         revision = (commit.id.decode(), commit_date(commit))
+        size = sum(size for size in sizes if size is not None) + len(commit.message)
         return Entry(self.repository, path, size, place=sides, kind="commit", revisions=(revision,))
+
+    def _size(self, name: bytes) -> int | None:
+        """Bytes of an object; None for one that is not there, 0 for one that is damaged: reading it will say so."""
+        try:
+            return object_size(self.repo, name)
+        except KeyError:
+            return None
+        except (IndexError, ValueError, OSError, zlib.error):
+            return 0
 
     def _reason(self, path: bytes, before: tuple[int, bytes] | None, after: tuple[int, bytes] | None) -> str | None:
         if after is None:
@@ -168,13 +176,7 @@ class _History:
         kinds = {side[0] & 0o170000 for side in (before, after) if side}
         if LINK in kinds or SUBMODULE in kinds:
             return "submodule" if SUBMODULE in kinds else "symbolic_link"
-        if before is not None and before[1] == after[1]:
-            return "mode_only"
-        return (
-            None
-            if all(side is None or side[1] in self.repo.object_store for side in (before, after))
-            else "missing_file"
-        )
+        return "mode_only" if before is not None and before[1] == after[1] else None
 
     def _items(self, tree: bytes) -> Items:
         content = self.git.content(self.repo, Tree, tree, "history")

@@ -21,8 +21,7 @@ from starloom.corpus.issues import Event as IssueEvent
 from starloom.corpus.issues import issue_fields
 from starloom.corpus.pull_requests import ChangedFile, Event, pull_request_fields
 from starloom.corpus.sources import json_lines
-from starloom.corpus.sources.git import canonical_remote
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, changed, digest_of
+from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, changed, digest_of, github_repository
 from starloom.errors import SourceError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz")  # GH Archive calls its lines .json.gz
@@ -79,12 +78,12 @@ class Export:
                     skipped["another_kind"] += 1
                     continue
                 name, issue, whole = found
-                remote = canonical_remote(f"https://github.com/{name}")
-                if remote is None or len(name.split("/")) != 2:
+                repository = github_repository(name)
+                if repository is None:
                     skipped["unsafe_repository_name"] += 1
                     continue
-                repositories.setdefault(remote[0], Repository(remote[0], remote[1]))
-                where = places.setdefault((remote[0], issue), [])
+                repositories.setdefault(repository.name, repository)
+                where = places.setdefault((repository.name, issue), [])
                 if where and whole:
                     skipped["row_twice"] += 1  # the first one stays
                 else:

@@ -131,6 +131,13 @@ def pypi_repository(name: str, version: str | None) -> Repository | None:
     return Repository("pypi:" + re.sub(r"[-_.]+", "-", name).lower(), revision=version)
 
 
+def github_repository(name: str) -> Repository | None:
+    """`github.com/owner/name`, case-folded, of `Owner/Name`; None for what no GitHub repository can be called."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}", name) or {".", ".."} & set(name.split("/")):
+        return None
+    return Repository(f"github.com/{name}".casefold(), name.partition("/")[0].casefold())
+
+
 def unsafe_name(path: bytes) -> bool:
     """Whether a name from an archive or a tree could point outside of it, or is no name at all."""
     parts = path.replace(b"\\", b"/").split(b"/")

@@ -20,8 +20,17 @@ import pyarrow.parquet as pq
 from starloom.corpus.fields import sound
 from starloom.corpus.sources import json_lines
 from starloom.corpus.sources.exports import lines_files
-from starloom.corpus.sources.git import canonical_remote
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, changed, digest_of, unsafe_name
+from starloom.corpus.sources.listing import (
+    Entry,
+    Listing,
+    Raw,
+    Repository,
+    Said,
+    changed,
+    digest_of,
+    github_repository,
+    unsafe_name,
+)
 from starloom.errors import SourceError, suggestion
 from starloom.records import blob_id
 
@@ -107,20 +116,20 @@ class Stack:
     def _entry(
         self, row: Row, place: tuple[int, Any], repositories: dict[str, Repository], skipped: Counter[str]
     ) -> Entry | None:
-        remote = canonical_remote(f"https://github.com/{row.repository}") if row.repository else None
-        if remote is None or row.repository.count("/") != 1:
+        repository = github_repository(row.repository or "")
+        if repository is None:
             skipped["unsafe_repository_name"] += 1
             return None
         path = sound(row.path or "").encode().lstrip(b"/")
         if unsafe_name(path):
             skipped["unsafe_name"] += 1
             return None
-        repositories.setdefault(remote[0], Repository(*remote))
+        repositories.setdefault(repository.name, repository)
         revisions = ((str(row.revision), _date(row.date)),) if row.revision else ()
         if row.content is None:
-            return Entry(remote[0], path, 0, place=place, unread="null_content", revisions=revisions)
+            return Entry(repository.name, path, 0, place=place, unread="null_content", revisions=revisions)
         data = _bytes(row.content)
-        return Entry(remote[0], path, len(data), blob=blob_id(data), place=place, revisions=revisions)
+        return Entry(repository.name, path, len(data), blob=blob_id(data), place=place, revisions=revisions)
 
     def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
         files = self.files()
@@ -206,7 +215,7 @@ def columns_of(names: Sequence[str]) -> tuple[Columns, str | None]:
 
 def _parquet_file(path: Path, problems: list[str]) -> tuple[pq.ParquetFile, Columns] | None:
     try:
-        file = pq.ParquetFile(path, memory_map=False, pre_buffer=False)
+        file = pq.ParquetFile(path, memory_map=False, pre_buffer=False, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         problems.append(f"{path} is no sound Parquet file ({_line(error)})")
         return None

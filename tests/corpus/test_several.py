@@ -1,0 +1,135 @@
+"""Lists and folders of repositories: one spelling for many sources, each document once, and no repository stops another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dulwich.objects import Blob
+
+from corpus.planted import by_path, made, plant, plant_git, plant_tar, rows
+from starloom.corpus import Read
+from starloom.corpus.sources import open_source
+from starloom.errors import ConfigError, SourceError
+
+
+def test_a_list_is_its_sources_with_paths_from_its_own_folder(tmp_path: Path) -> None:
+    plant(tmp_path / "deep" / "code", {"a.py": b"a\n"})
+    plant_git(tmp_path / "deep" / "repo", {b"b.py": b"1\n"}, {b"b.py": b"2\n"})
+    plant_tar(tmp_path / "deep" / "x.tar.gz", {"c.py": b"c\n"})
+    path = tmp_path / "deep" / "list.txt"
+    path.write_text("# comment\n\nfolder:code   # another\ngit:repo\ncommits:repo\n  x.tar.gz\n")
+    built = made(Read(f"list:{path}"), tmp_path / "store")
+    assert [(row["kind"], row["repository"], row["path"]) for row in rows(built)] == [
+        ("file", "archive:x", b"c.py"), ("file", "folder:code", b"a.py"),
+        ("commit", "folder:repo", b"b.py"), ("commit", "folder:repo", b"b.py"), ("file", "folder:repo", b"b.py"),
+    ]  # fmt: skip
+    assert len({row["id"] for row in rows(built)}) == 5
+
+
+def test_a_file_of_two_revisions_is_one_row_with_both(tmp_path: Path) -> None:
+    ids = plant_git(tmp_path / "repo", {b"a.py": b"1\n", b"b.py": b"1\n"}, {b"a.py": b"1\n", b"b.py": b"2\n"})
+    path = tmp_path / "list"
+    path.write_text(f"git:repo@{ids[0].decode()}\ngit:repo@{ids[1].decode()}\ngit:repo\n")
+    found = [
+        (row["path"], row["text"], row["revisions"], len(row["dates"]))
+        for row in rows(made(Read(f"list:{path}"), tmp_path / "s"))
+    ]
+    first, second = (one.decode() for one in ids)
+    assert sorted(found) == [
+        (b"a.py", "1\n", [first, second], 2),
+        (b"b.py", "1\n", [first], 1),
+        (b"b.py", "2\n", [second], 1),
+    ]
+
+
+def test_two_archives_of_a_package_share_what_they_have_alike(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        files = {"PKG-INFO": f"Name: x\nVersion: {version}\n", "a.py": "same\n", "b.py": version}
+        plant_tar(
+            tmp_path / f"x-{version}.tar.gz", {f"x-{version}/{name}": text.encode() for name, text in files.items()}
+        )
+    (tmp_path / "list").write_text("x-1.tar.gz\nx-2.tar.gz\n")
+    found = rows(made(Read(f"list:{tmp_path / 'list'}"), tmp_path / "store"))
+    assert [(row["path"], row["revisions"]) for row in found] == [
+        (b"PKG-INFO", ["1"]), (b"PKG-INFO", ["2"]), (b"a.py", ["1", "2"]), (b"b.py", ["1"]), (b"b.py", ["2"]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("folder:a\n\nfoldr:a\n", ConfigError, r"list:3: no kind of source 'foldr'; did you mean 'folder'"),
+        ("x/missing\n", SourceError, r"list:1: source .*missing does not exist"),
+        ("list:other\n", ConfigError, r"list:1 names another list"),
+        ("# nothing\n", ConfigError, "names no source"),
+        ("git:a@b\n", SourceError, r"list:1: git repository a does not exist"),
+        (
+            "pypi:attrs\n",
+            ConfigError,
+            r"list:1: source 'pypi:attrs' names no package and version; it is spelled pypi:NAME==VERSION",
+        ),
+    ],
+)
+def test_a_line_that_names_nothing_is_named(tmp_path: Path, text: str, error: type[Exception], said: str) -> None:
+    (tmp_path / "list").write_text(text)
+    with pytest.raises(error, match=said):
+        open_source(f"list:{tmp_path / 'list'}").listing()
+    with pytest.raises(SourceError, match="cannot be read"):
+        open_source(f"list:{tmp_path / 'nowhere'}")
+
+
+def test_a_folder_of_repositories_is_read_whole_and_a_broken_one_stops_nobody(tmp_path: Path) -> None:
+    root = tmp_path / "all"
+    for number in range(12):
+        plant_git(
+            root / "host" / f"owner{number % 3}" / f"r{number}", {b"a.py": b"x = %d\n" % number}, bare=number % 2 == 0
+        )
+    plant_git(root / "empty")
+    broken = root / "host" / "owner1" / "r1" / ".git" / "objects"
+    name = Blob.from_string(b"x = 1\n").id.decode()
+    (broken / name[:2] / name[2:]).chmod(0o644)
+    (broken / name[:2] / name[2:]).write_bytes(b"damage" * 9)
+    plant_git(root / "cut", {b"a.py": b"1\n", b"b.py": b"2\n"})
+    (path,) = (root / "cut" / ".git" / "refs" / "heads").iterdir()
+    path.write_text("0" * 39 + "1\n")
+    (root / "loop").symlink_to(root)
+    built = made(Read(f"repositories:{root}", shard_bytes=2000), tmp_path / "store")
+    found = {row["repository"]: row["text"] for row in rows(built)}
+    assert built.counts["dropped"]["unreadable_repository"] >= 2
+    sound = {f"folder:r{n}" for n in range(12)} - {"folder:r1"}
+    assert sound <= set(found)
+    assert found.get("folder:r1") is None
+    two = made(Read(f"repositories:{root}", shard_bytes=2000), tmp_path / "two", workers=2)
+    assert built.manifest["files"] == two.manifest["files"]
+
+
+def test_a_blob_that_is_damaged_in_one_of_many_repositories_is_a_row_without_text(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        plant_git(tmp_path / "all" / name, {b"a.py": name.encode() * 50, b"b.py": b"fine\n", b"z.py": b"last\n"})
+    blob = Blob.from_string(b"one" * 50).id.decode()
+    path = tmp_path / "all" / "one" / ".git" / "objects" / blob[:2] / blob[2:]
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0xFF  # its header is still sound
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+    found = rows(made(Read(f"repositories:{tmp_path / 'all'}"), tmp_path / "store"))
+    assert [(row["repository"], row["path"], row["unread"]) for row in found if row["unread"]] == [
+        ("folder:one", b"a.py", "damaged")
+    ]
+    assert len(found) == 6
+
+
+def test_a_folder_without_repositories_says_so(tmp_path: Path) -> None:
+    plant(tmp_path / "code", {"a.py": b"1\n"})
+    with pytest.raises(SourceError, match="no git repositories in"):
+        open_source(f"repositories:{tmp_path / 'code'}")
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source(f"repositories:{tmp_path / 'nowhere'}")
+
+
+def test_one_file_in_two_clones_of_a_repository_is_one_row(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        plant_git(tmp_path / "all" / name / "repo", {b"a.py": b"1\n"})
+    [row] = rows(made(Read(f"repositories:{tmp_path / 'all'}"), tmp_path / "store"))
+    assert by_path(made(Read(f"repositories:{tmp_path / 'all'}"), tmp_path / "store"))[b"a.py"] == row
