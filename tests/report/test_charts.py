@@ -53,8 +53,9 @@ def test_ticks_are_written_short(values: list[float], texts: list[str]) -> None:
 @settings(max_examples=30)
 def test_joining_points_keeps_their_weighted_mean_and_their_end(values: list[float]) -> None:
     joined = buckets(list(enumerate(values)))
-    size = max(1, -(-len(values) // BUCKETS))
-    weights = [min(size, len(values) - start) for start in range(0, len(values), size)]
+    ends = [one.x + 1 for one in joined]
+    weights = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    assert max(weights) - min(weights) <= 1
     assert len(joined) <= BUCKETS
     mean = sum(one.mean * weight for one, weight in zip(joined, weights, strict=True)) / len(values)
     assert mean == pytest.approx(sum(values) / len(values), abs=1e-9)

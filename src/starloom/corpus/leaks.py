@@ -23,6 +23,7 @@ from starloom.problems.problem import docstring_of, signature_of
 # there so that Python joins it to 'return .join(strings)', which no file holds; here it is what was meant.
 GENERIC: Final = frozenset({"return x + y", "return len(string)", "return n**2", "return ''.join(strings)"})
 MBPP_TEST: Final = range(11, 511)  # task ids of MBPP's test split (google-research, mbpp/README.md)
+LEAST_OTHER: Final = 60  # characters of a string of a benchmark that BigCode did not search for; our choice
 SOLUTION_STARTS: Final = ("SOLUTION START", "BEGIN SOLUTION")  # of DS-1000's prompts, first and later format
 _WIDTH: Final = 16  # characters of the window by which a string is recognized; our choice
 _BITS: Final = 18  # of a hash in the first look-up: a table of 256 kB
@@ -49,9 +50,9 @@ class Leak(NamedTuple):
 
 def published_strings(problem: Problem) -> Iterator[str]:
     """What BigCode searches files for, without regard to case (bigcode-dataset, decontamination/benchmark_data.py)."""
-    if problem.benchmark.startswith("humaneval"):
-        words = docstring_of(problem.prompt) if problem.language == "Python" else problem.description
-        strings: list[str] = [words, *problem.solutions]
+    least = 0
+    if problem.benchmark in ("humaneval", "humaneval-plus"):
+        strings = [docstring_of(problem.prompt), *problem.solutions]
     elif problem.benchmark in ("mbpp", "mbpp-sanitized"):
         strings = [problem.description, *problem.solutions] if _in_test_split(problem) else []
     elif problem.benchmark == "ds1000":
@@ -59,10 +60,12 @@ def published_strings(problem: Problem) -> Iterator[str]:
         strings = [problem.prompt[:cut]]
     elif problem.benchmark in ("gsm8k", "apps"):  # APPS' 115,212 solutions: too common, and too many
         strings = [problem.prompt]
-    else:  # benchmarks that BigCode did not search for
-        strings = [problem.prompt, *problem.solutions]
+    elif problem.benchmark == "humaneval-infilling":  # its solutions are single lines of HumanEval's
+        strings = [problem.description]
+    else:
+        strings, least = [problem.description or problem.prompt, *problem.solutions], LEAST_OTHER
     for string in strings:
-        if string.strip() and string.strip() not in GENERIC:
+        if len(string.strip()) > least and string.strip() not in GENERIC:
             yield string.strip()
 
 
@@ -135,12 +138,13 @@ class _Reference:
 
 
 class Overlaps:
-    """Finds documents that hold a given share of a reference's n-grams close together."""
+    """Finds documents that hold a given share of a reference's n-grams, and `least` of them, close together."""
 
-    def __init__(self, references: Sequence[_Reference], share: float) -> None:
-        self._references, self._share = references, share
+    def __init__(self, references: Sequence[_Reference], share: float, least: int) -> None:
+        self._references = [one for one in references if len(one.grams) >= least]
+        self._share, self._least = share, least
         self._of: dict[int, list[int]] = defaultdict(list)
-        for number, reference in enumerate(references):
+        for number, reference in enumerate(self._references):
             for gram in reference.grams:
                 self._of[gram].append(number)
         self._known = _Known(np.array(sorted(self._of), np.uint64))
@@ -159,7 +163,7 @@ class Overlaps:
             best: dict[int, tuple[int, float, int, int]] = {}  # of a problem's forms the one most of which is there
             for number, where in at.items():
                 reference = self._references[number]
-                needed = self._share * len(reference.grams)
+                needed = max(self._share * len(reference.grams), self._least)
                 if len(where) >= needed:
                     count, first, last = _densest(where, grams, 2 * (len(reference.grams) + n))
                     if count >= needed:
@@ -234,9 +238,8 @@ class Leaks:
                 for form in {string, string.replace("\r\n", "\n")}:
                     strings[form].add(number)
         self._substrings = Substrings({string: sorted(numbers) for string, numbers in strings.items()})
-        code = [one for one in _code_references(problems) if len(one.grams) >= LEAST_CODE_GRAMS]
-        words = [one for one in _word_references(problems) if len(one.grams) >= LEAST_WORD_GRAMS]
-        self._code, self._words = Overlaps(code, share), Overlaps(words, share)
+        self._code = Overlaps(list(_code_references(problems)), share, LEAST_CODE_GRAMS)
+        self._words = Overlaps(list(_word_references(problems)), share, LEAST_WORD_GRAMS)
         self._sets = TokenSets(problems)
 
     def find(self, texts: Sequence[str]) -> list[list[Leak]]:

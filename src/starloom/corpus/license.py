@@ -1,19 +1,19 @@
-"""License of each file: of its repository, by what its metadata states and its license files show, and of its own
-SPDX header.
+"""License of each file: what its repository and every folder above it state and show, and its own SPDX header.
 
-What is covered: metadata and license files at the root of a repository, or that the metadata names; conflicts, which
-are resolved so that everything must be obeyed; one level, the repository. What is not covered: license files in
-subfolders, which do not yet overrule for what lies below them.
+What is covered: metadata and license files, which hold for everything below their folder, as in The Stack v2; what the
+source itself says of a file; conflicts, which are resolved so that everything must be obeyed: a file under a GPL header
+or beside a GPL text is GPL whatever the tree is. What is not covered: license texts inside of source files without an
+SPDX header, and lists of which bundled file is under which license.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -24,7 +24,9 @@ from starloom.corpus.license_expressions import (
     combined,
     explained,
     ids,
+    joined,
     license_type,
+    named,
 )
 from starloom.corpus.license_metadata import statement
 from starloom.corpus.license_texts import recognize
@@ -102,6 +104,34 @@ def repository_license(evidence: Iterable[Evidence], root: str) -> Attribute:
     return Attribute(value, "metadata", 0.9) if metadata else Attribute(value, "license_file", 0.9)
 
 
+def folder_licenses(evidence: Iterable[Evidence], root: str) -> dict[str, Attribute]:
+    """Folder (with a slash at its end) → what its own metadata and license files say, for every folder but the root."""
+    folders: dict[str, list[Evidence]] = {}
+    for one in evidence:
+        place = one.path.removeprefix(root)
+        if one.path.startswith(root) and not _at_root(place):
+            base = re.sub(r"LICENSES/$", "", place.rpartition("/")[0] + "/")
+            folders.setdefault(root + base, []).append(one)
+    found = {folder: repository_license(near, folder) for folder, near in sorted(folders.items())}
+    return {folder: license_ for folder, license_ in found.items() if license_.value is not None}
+
+
+def license_at(path: str, folders: Mapping[str, Attribute]) -> Attribute:
+    """What a path is under: everything that a folder above it says ("" is the repository's root)."""
+    above = [folders[""]] if "" in folders else []
+    if len(folders) > len(above):
+        slash = path.find("/")
+        while slash >= 0:
+            if (one := folders.get(path[: slash + 1])) is not None:
+                above.append(one)
+            slash = path.find("/", slash + 1)
+    said = [one for one in above if one.value is not None]
+    if len(said) < 2:
+        return said[0] if said else NO_LICENSE
+    value = combined([one.value for one in said if one.value is not None], [])
+    return Attribute(value, "folder", min(one.confidence for one in said))
+
+
 def _at_root(place: str) -> bool:
     """Whether a path tells about the whole repository: at its root, in the REUSE folder, or a wheel's own metadata."""
     return "/" not in place or re.match(r"LICENSES/[^/]+$|[^/]+\.dist-info/", place) is not None
@@ -140,8 +170,8 @@ def _common(one: list[str], other: list[str]) -> list[str]:
     return one[:length]
 
 
-def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str]]]) -> dict[str, Attribute]:
-    """License of every repository, from what its shards told."""
+def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str]]]) -> dict[str, dict[str, Attribute]]:
+    """Repository → folder → license, from what its shards told; the repository's own stands under ""."""
     evidence: dict[str, list[Evidence]] = {}
     roots: dict[str, list[str]] = {}
     for found, folders in gathered:
@@ -150,22 +180,41 @@ def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str]]]) -> dict[st
             roots[repository] = _common(roots.get(repository, parts), parts)
         for one in found:
             evidence.setdefault(one.repository, []).append(one)
-    licenses = {}
+    licenses: dict[str, dict[str, Attribute]] = {}
     for repository, parts in roots.items():
         root = "".join(f"{part}/" for part in parts)
-        licenses[repository] = repository_license(evidence.get(repository, []), root)
-        if repository == _STDLIB and licenses[repository].value is None:
-            licenses[repository] = Attribute("PSF-2.0", "source", 1.0)  # Python's source tree is under it
+        found = evidence.get(repository, [])
+        own = repository_license(found, root)
+        if repository == _STDLIB and own.value is None:
+            own = Attribute("PSF-2.0", "source", 1.0)  # Python's source tree is under it
+        licenses[repository] = {"": own, **folder_licenses(found, root)}
     return licenses
 
 
-def licenses_of(files: pa.Table, repositories: dict[str, Attribute]) -> pa.Table:
-    """The attribute rows of a shard with columns id, repository and text."""
-    columns = (files[name].to_pylist() for name in ("id", "repository", "text"))
-    rows = (
-        {"id": document, **file_license(repositories[name], spdx_header(text) if text else None)._asdict()}
-        for document, name, text in zip(*columns, strict=True)
-    )
+def stated_by_source(licenses: Sequence[str]) -> Attribute:
+    """What a source says of a file (The Stack's columns): a list of ids, all of which must be obeyed."""
+    known = [as_expression(one) or named(one) or UNRECOGNIZED for one in licenses if one.strip()]
+    return Attribute(joined(known, "AND"), "source", 0.9) if known else NO_LICENSE
+
+
+def licenses_of(files: pa.Table, repositories: Mapping[str, Mapping[str, Attribute]]) -> pa.Table:
+    """The attribute rows of a shard with columns id, repository, path, text, and licenses where the source states them."""
+    columns = [files[name].to_pylist() for name in ("id", "repository", "path", "text")]
+    stated = files["licenses"].to_pylist() if "licenses" in files.column_names else [None] * len(files)
+    headers: dict[tuple[str, str], Attribute] = {}
+    rows = []
+    for document, name, path, text, licenses in zip(*columns, stated, strict=True):
+        folder = path.decode("utf-8", "backslashreplace").rpartition("/")[0] + "/"
+        found = headers.get((name, folder))
+        if found is None:
+            found = headers[name, folder] = license_at(folder, repositories[name])
+        if licenses:
+            said = stated_by_source(licenses)
+            if said.value is not None and found.value is not None:
+                found = Attribute(combined([said.value, found.value], []), f"source and {found.how}", 0.8)
+            elif said.value is not None:
+                found = said
+        rows.append({"id": document, **file_license(found, spdx_header(text) if text else None)._asdict()})
     return table_of(rows, ATTRIBUTE)
 
 
@@ -180,9 +229,9 @@ def _gather_part(call: tuple[Built, str], folder: Path) -> Facts:
     return {"evidence": said, "folders": folders}
 
 
-def _license_part(call: tuple[Built, str, dict[str, Attribute]], folder: Path) -> Facts:
+def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], folder: Path) -> Facts:
     files, part, repositories = call
-    table = licenses_of(files.table(part, ["id", "repository", "text"]), repositories)
+    table = licenses_of(files.table(part, ["id", "repository", "path", "text", "licenses"]), repositories)
     write_table(folder / part, table)
     types: dict[str, int] = {}
     for value in table["value"].to_pylist():
@@ -194,6 +243,7 @@ def _license_part(call: tuple[Built, str, dict[str, Attribute]], folder: Path) -
 class License(Stage):
     """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
 
+    version: ClassVar[int] = 2
     files: Stage
 
     def produce(self, work: Work) -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 
+from starloom.corpus.html_text import visible_text
+from starloom.corpus.license_expressions import as_expression, ids
+from starloom.corpus.license_grams import matching_texts
+
 LONGEST_TEXT = 1 << 20  # characters looked at; the longest bundles of licenses have a few hundred thousand
 
 _MIT = "permission is hereby granted free of charge to any person obtaining a copy of this software and associated"
@@ -44,6 +48,7 @@ _PHRASES = (
     ("Elastic-2.0", "elastic license 2 0"),
     ("GPL-1.0-only", "gnu general public license version 1 february 1989"),
     ("GPL-2.0-only", "gnu general public license version 2 june 1991"),
+    ("GPL-2.0-only", "gnu general public license gpl version 2 june 1991"),
     ("GPL-3.0-only", "gnu general public license version 3 29 june 2007"),
     ("JSON", "the software shall be used for good not evil"),
     ("LGPL-2.0-only", "gnu library general public license version 2 june 1991"),
@@ -68,16 +73,41 @@ _PHRASES = (
     ("ZPL-2.1", "zope public license zpl version 2 1"),
 )
 
+_GNU = r"gnu (lesser |library |affero )?general public licen[cs]e"
 _LATER = re.compile(
-    r"gnu (lesser |library |affero )?general public license(?: as published by the free software foundation)?"
-    r" (?:either )?version (\d)(?: (\d))?(?: \d+)*? (?:of the license )?or at your option any later version"
+    _GNU + r"(?: as published by the free software foundation)?(?: either)? (?:v|version )(\d)(?: (\d))?(?: \d+)*?"
+    r" (?:of the licen[cs]e )?or (?:later|at your option any later version)"
 )
+_ONLY = re.compile(
+    r"(?:terms of|under|by) the " + _GNU + r"(?: gpl)? (?:v|version )(\d)(?: (\d))?(?: only)?(?! or| of the| \d| and)"
+)
+_ANY = re.compile(r"(?:under|by) the (?:terms of the )?" + _GNU + r"\b(?! version| v\d| \d)")
 _CREATIVE_COMMONS = re.compile(
     r"creative commons attribution (noncommercial |non commercial )?(sharealike |share alike |noderivatives |noderivs )?(\d) (\d)"
 )
-_NOTICE = re.compile(
-    r"(?:licensed|released|distributed|available) under (?:the )?(?:terms of )?(?:the )?mit licen[cs]e"
+_NAMED_FILES = (
+    ("license apache", "Apache-2.0"),
+    ("license bsd", "BSD-3-Clause"),
+    ("license mit", "MIT"),
+)  # "the licenses found in LICENSE.APACHE or LICENSE.BSD"
+_STATED = (
+    (
+        re.compile(r"(?:licensed|released|distributed|available) under (?:the )?(?:terms of )?(?:the )?mit licen[cs]e"),
+        "MIT",
+    ),
+    (re.compile(r"\b(?:2|two) clause bsd|bsd (?:2|two) clause|simplified bsd licen[cs]e"), "BSD-2-Clause"),
+    (re.compile(r"\b(?:3|three) clause bsd|bsd (?:3|three) clause|(?:new|modified) bsd licen[cs]e"), "BSD-3-Clause"),
+    (re.compile(r"(?:under|by|of) the apache (?:software )?licen[cs]e (?:v|version )?2\b"), "Apache-2.0"),
+    (re.compile(r"creativecommons org publicdomain zero 1 0"), "CC0-1.0"),
+    (
+        re.compile(r"(?:in|into|to) the public domain(?! worldwide| dedication| no restrictions)"),
+        "LicenseRef-scancode-public-domain",
+    ),
 )
+_MODELS = {"BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause", "HPND", "MIT"}  # that others vary by a sentence
+_VARIANT = 0.95  # share of a variant's text that must be there; our choice
+_LINE = re.compile(r"^[ \t#*/;-]{0,8}(?:SPDX-License-Identifier|License):[ \t]*([^\n]{2,120})$", re.MULTILINE)
+_PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 
 
 def normalized(text: str) -> str:
@@ -90,6 +120,8 @@ def recognize(text: str) -> tuple[str, ...]:
 
     Variants that differ by one clause are told apart by how often the common phrase and the clause occur.
     """
+    if _PAGE.match(text):
+        text = visible_text(text)
     words = normalized(text)
     found = {name for name, phrase in _PHRASES if phrase in words}
     found |= _mit(words) | _bsd(words) | _isc(words) | _hpnd(words) | _gnu_notices(words, found)
@@ -104,19 +136,38 @@ def recognize(text: str) -> tuple[str, ...]:
         if words.count("apache license version 2 0 january 2004") <= exceptions:
             found.discard("Apache-2.0")
     if "PSF-2.0" in found and "beopen python open source license agreement version 1" in words:
-        found -= {"0BSD", "HPND"}  # Python's own license holds the licenses of its past, and of its documentation
-    if not found and _NOTICE.search(words):
-        found.add("MIT")
-    return tuple(sorted(found))
+        found -= {"HPND", "PSF-2.0"}  # Python's own license holds those of its past
+        found.add("Python-2.0")
+    found |= {name for pattern, name in _STATED if pattern.search(words)} | _named_lines(text)
+    if not found:
+        found = {name for phrase, name in _NAMED_FILES if phrase in words}
+    if found & {"Unlicense", "CC0-1.0"}:
+        found.discard("LicenseRef-scancode-public-domain")
+    return tuple(sorted(_with_variants(found, text)))
+
+
+def _with_variants(found: set[str], text: str) -> set[str]:
+    """What phrases found, and every other license whose text is there; a variant takes the place of its model."""
+    whole = {one.partition(" ")[0] for one in found}
+    others = set(matching_texts(text, whole))
+    alone = matching_texts(text)
+    for model in _MODELS & found:
+        variants = {name for name, share in alone.items() if name.startswith(f"{model}-") and share >= _VARIANT}
+        if model in alone or variants & found:
+            continue
+        if variants:
+            others |= variants
+            found = found - {model}
+    return found | others
 
 
 def _mit(words: str) -> set[str]:
-    grants = words.count(_MIT)
-    if not grants:
+    grants = words.count(_MIT) - words.count("university of illinois ncsa open source license")  # which grants so too
+    if grants <= 0:
         return set()
     notices = words.count("this permission notice shall be included in all copies or substantial portions")
     notices += words.count("this permission notice including the next paragraph shall be included in all copies or")
-    x11 = words.count("shall not be used in advertising or otherwise to promote the sale use or other dealings")
+    x11 = words.count("shall not be used in advertising or otherwise to promote the sale")
     found = {"X11"} if x11 else set()
     if grants > notices:
         found.add("MIT-0")
@@ -153,10 +204,24 @@ def _hpnd(words: str) -> set[str]:
 
 
 def _gnu_notices(words: str, found: set[str]) -> set[str]:
-    """`or any later version` notices, where the license's text, whose last page shows such a notice, is not there."""
+    """Notices of a GNU license and its version, but where that license's own text shows how such a notice looks."""
     family = {"": "GPL", "lesser ": "LGPL", "library ": "LGPL", "affero ": "AGPL"}
-    noticed = set()
-    for kind, major, minor in _LATER.findall(words):
-        if not any(name.startswith(("GPL", "LGPL", "AGPL")) for name in found):
-            noticed.add(f"{family[kind]}-{major}.{minor or '0'}-or-later")
+    noticed: set[str] = set()
+    for pattern, ending in ((_LATER, "or-later"), (_ONLY, "only")):
+        for kind, major, minor in pattern.findall(words):
+            version = f"{family[kind]}-{major}.{minor or '0'}"
+            texts = any(name.startswith(("GPL", "LGPL", "AGPL")) for name in found)
+            if not any(name.startswith(version) for name in found | noticed) and (ending == "or-later" or not texts):
+                noticed.add(f"{version}-{ending}")
+    for kind in _ANY.findall(words) if not found else ():  # a mention beside a license is none
+        if not any(name.startswith(f"{family[kind]}-") for name in found | noticed):
+            noticed.add(
+                f"{family[kind]}-{'2.0' if family[kind] == 'LGPL' else '1.0'}-or-later"
+            )  # the first of its kind
     return noticed
+
+
+def _named_lines(text: str) -> set[str]:
+    """Ids behind `License:` and `SPDX-License-Identifier:` lines, as lists of bundled software have them."""
+    expressions = (as_expression(line.strip()) for line in _LINE.findall(text[:LONGEST_TEXT]))
+    return {name for expression in expressions if expression is not None for name in ids(expression)}

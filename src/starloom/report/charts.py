@@ -80,10 +80,10 @@ def tick_texts(values: Sequence[float]) -> list[str]:
 
 def buckets(points: Sequence[Point], most: int = BUCKETS) -> list[_Bucket]:
     """Points joined into at most `most` neighbors: the mean of each, and between what most of its values lie."""
-    size = max(1, math.ceil(len(points) / most))
+    number = min(most, len(points))
     found = []
-    for start in range(0, len(points), size):
-        group = points[start : start + size]
+    for place in range(number):
+        group = points[place * len(points) // number : (place + 1) * len(points) // number]
         values = sorted(y for _, y in group)
         edge = round(REACH * (len(values) - 1))
         found.append(_Bucket(group[-1][0], sum(values) / len(values), values[edge], values[-1 - edge]))

@@ -69,8 +69,8 @@ class Heldout:
     """When and on how much the held-out text is scored. Bounds are in tokens, so that they cost the same everywhere."""
 
     times: int = 10  # quick looks during the run, evenly spaced; 0: only at the end
-    quick_tokens: int = 16_384  # of each quick look, windows spread over the whole split: our choice
-    final_tokens: int | None = 131_072  # of the last look; None: the whole split
+    quick_tokens: int = 8_192  # of each quick look, windows spread over the whole split: our choice
+    final_tokens: int | None = 65_536  # of the last look, in fp32; None: the whole split
 
     def __post_init__(self) -> None:
         if self.times < 0 or self.quick_tokens < 1 or (self.final_tokens is not None and self.final_tokens < 1):

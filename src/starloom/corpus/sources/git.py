@@ -60,6 +60,7 @@ class Git:
 
     path: Path
     revision: str = "HEAD"
+    lenient: bool = False  # a file that is missing (a partial clone) or damaged is listed, without text
 
     def listing(self) -> Listing:
         with self.opened() as repo:
@@ -75,7 +76,7 @@ class Git:
     def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
         with self.opened() as repo:
             for entry in entries:
-                if entry.size > max_bytes:
+                if entry.unread is not None or entry.size > max_bytes:
                     yield Raw(entry.blob, None, entry.size)
                     continue
                 assert entry.blob is not None
@@ -242,9 +243,16 @@ class Git:
                 elif kind in (LINK, SUBMODULE):
                     skipped["symbolic_link" if kind == LINK else "submodule"] += 1
                 else:
-                    with self._damage(f"blob {item.sha.decode()} ({printable(base + item.path)})"):
-                        size = object_size(repo, item.sha)
-                    yield Entry(repository, base + item.path, size, blob=item.sha.decode())
+                    yield self._entry(repo, repository, base + item.path, item.sha)
+
+    def _entry(self, repo: Repo, repository: str, path: bytes, blob: bytes) -> Entry:
+        try:
+            with self._damage(f"blob {blob.decode()} ({printable(path)})"):
+                return Entry(repository, path, object_size(repo, blob), blob=blob.decode())
+        except SourceError:
+            if not self.lenient:
+                raise
+            return Entry(repository, path, 0, blob=blob.decode(), unread="damaged")
 
     def name(self, repo: Repo) -> tuple[str, str | None]:
         """Canonical repository and owner, from the remote that it was cloned from; else its folder's name."""

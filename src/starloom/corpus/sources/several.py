@@ -134,7 +134,7 @@ def repositories_below(root: Path) -> Several:
             waiting += [(path, depth + 1) for path in below]
     if not found:
         raise SourceError(f"no git repositories in {printable(str(root))}; a plain folder is read with folder:{root}")
-    return Several(tuple(Git(path) for path in sorted(found)), f"folder {root}", lenient=True)
+    return Several(tuple(Git(path, lenient=True) for path in sorted(found)), f"folder {root}", lenient=True)
 
 
 def is_repository(path: Path) -> bool:
