@@ -29,8 +29,19 @@ from starloom.errors import SourceError
 LINES = st.lists(st.sampled_from(["a", "b", "c", "d", ""]), min_size=1, max_size=25).map("\n".join)
 
 
-@given(LINES, LINES, st.integers(0, 4))
-def test_hunks_applied_to_the_old_text_make_the_new_one(before: str, after: str, context: int) -> None:
+@st.composite
+def edited(draw: st.DrawFn) -> tuple[str, str]:
+    """Thirty lines, and the same with a few changed, removed or added."""
+    before = [f"line {n}" for n in range(30)]
+    after = list(before)
+    for place in sorted(draw(st.sets(st.integers(0, 29), max_size=6)), reverse=True):
+        after[place : place + 1] = draw(st.sampled_from([[], ["new"], ["new", "lines"], [before[place], "more"]]))
+    return "\n".join(before), "\n".join(after)
+
+
+@given(st.tuples(LINES, LINES) | edited(), st.integers(0, 4))
+def test_hunks_applied_to_the_old_text_make_the_new_one(texts: tuple[str, str], context: int) -> None:
+    before, after = texts
     parts = Parts()
     add_hunks(parts, Traced.of(before), Traced.of(after), ("b", "a"), bytes(16), context=context, first_line=0)
     old, new = before.split("\n"), []
