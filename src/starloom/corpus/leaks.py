@@ -26,7 +26,8 @@ MBPP_TEST: Final = range(11, 511)  # task ids of MBPP's test split (google-resea
 LEAST_OTHER: Final = 60  # characters of a string of a benchmark that BigCode did not search for; our choice
 SOLUTION_STARTS: Final = ("SOLUTION START", "BEGIN SOLUTION")  # of DS-1000's prompts, first and later format
 _WIDTH: Final = 16  # characters of the window by which a string is recognized; our choice
-_BITS: Final = 18  # of a hash in the first look-up: a table of 256 kB
+_ROOM: Final = 5  # bits of the first look-up beyond the number of hashes: one stranger of 32 passes it
+ALL_BELOW: Final = 10  # n-grams that must be there, or all of a reference that has fewer; our choice
 
 CODE_GRAM, LEAST_CODE_GRAMS = (
     12,
@@ -74,12 +75,14 @@ class _Known:
 
     def __init__(self, hashes: UInt64s) -> None:
         self.hashes = np.unique(hashes)
-        self._bits = np.zeros(1 << _BITS, np.bool_)
-        self._bits[self.hashes >> np.uint64(64 - _BITS)] = True
+        bits = min(max(len(self.hashes).bit_length() + _ROOM, 16), 26)
+        self._shift = np.uint64(64 - bits)
+        self._bits = np.zeros(1 << bits, np.bool_)
+        self._bits[self.hashes >> self._shift] = True
 
     def places(self, hashes: UInt64s) -> Int64s:
         """Where known hashes stand."""
-        maybe = np.flatnonzero(self._bits[hashes >> np.uint64(64 - _BITS)])
+        maybe = np.flatnonzero(self._bits[hashes >> self._shift])
         return np.asarray(maybe[is_member(hashes[maybe], self.hashes)])
 
 
@@ -138,11 +141,11 @@ class _Reference:
 
 
 class Overlaps:
-    """Finds documents that hold a given share of a reference's n-grams, and `least` of them, close together."""
+    """Finds documents that hold a given share of a reference's n-grams close together."""
 
     def __init__(self, references: Sequence[_Reference], share: float, least: int) -> None:
         self._references = [one for one in references if len(one.grams) >= least]
-        self._share, self._least = share, least
+        self._share = share
         self._of: dict[int, list[int]] = defaultdict(list)
         for number, reference in enumerate(self._references):
             for gram in reference.grams:
@@ -163,7 +166,7 @@ class Overlaps:
             best: dict[int, tuple[int, float, int, int]] = {}  # of a problem's forms the one most of which is there
             for number, where in at.items():
                 reference = self._references[number]
-                needed = max(self._share * len(reference.grams), self._least)
+                needed = max(self._share * len(reference.grams), min(len(reference.grams), ALL_BELOW))
                 if len(where) >= needed:
                     count, first, last = _densest(where, grams, 2 * (len(reference.grams) + n))
                     if count >= needed:
@@ -198,7 +201,7 @@ def _code_references(problems: Sequence[Problem]) -> Iterator[_Reference]:
     """Solutions: alone, and behind their signature without the docstring."""
     forms: list[tuple[int, str]] = []
     for number, problem in enumerate(problems):
-        if problem.language is not None and _in_test_split(problem):
+        if problem.language is not None and problem.benchmark != "humaneval-infilling" and _in_test_split(problem):
             for solution in problem.solutions:
                 forms.append((number, solution))
                 if problem.continues:
