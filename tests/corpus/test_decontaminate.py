@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from corpus.planted import by_path, made, plant, rows
 from starloom.corpus import Decontaminate, Read
 from starloom.corpus.code_grams import code_grams, tokens_of
-from starloom.corpus.leaks import GENERIC, Leaks, Substrings, published_strings
+from starloom.corpus.leaks import GENERIC, Leaks, published_strings
+from starloom.corpus.substrings import Substrings
 from starloom.errors import ConfigError, SourceError
 from starloom.problems import Problem, load
 from starloom.problems.problem import signature_of

@@ -7,15 +7,16 @@ bits first. `Leaks.find` takes a batch of documents.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from starloom.corpus.code_grams import code_grams, is_member, tokens_of
-from starloom.corpus.prefix_hash import Int64s, PrefixHash, UInt64s, batches, code_points, in_sequence
+from starloom.corpus.code_grams import code_grams, tokens_of
+from starloom.corpus.prefix_hash import Int64s, UInt64s, batches, in_sequence
 from starloom.corpus.shingles import Unit, shingles_of, words_of
+from starloom.corpus.substrings import Known, Substrings, unlowered
 from starloom.problems import Problem
 from starloom.problems.problem import docstring_of, signature_of
 
@@ -25,18 +26,11 @@ GENERIC: Final = frozenset({"return x + y", "return len(string)", "return n**2",
 MBPP_TEST: Final = range(11, 511)  # task ids of MBPP's test split (google-research, mbpp/README.md)
 LEAST_OTHER: Final = 60  # characters of a string of a benchmark that BigCode did not search for; our choice
 SOLUTION_STARTS: Final = ("SOLUTION START", "BEGIN SOLUTION")  # of DS-1000's prompts, first and later format
-_WIDTH: Final = 16  # characters of the window by which a string is recognized; our choice
-_ROOM: Final = 5  # bits of the first look-up beyond the number of hashes: one stranger of 32 passes it
 ALL_BELOW: Final = 10  # n-grams that must be there, or all of a reference that has fewer; our choice
 
-CODE_GRAM, LEAST_CODE_GRAMS = (
-    12,
-    6,
-)  # tokens; programs of fewer than 17 are too common to tell; measured, `docs/sources.md`
+CODE_GRAM, LEAST_CODE_GRAMS = 12, 6  # tokens; programs of fewer than 17 are too common to tell: `docs/sources.md`
 WORD_GRAM, LEAST_WORD_GRAMS = 8, 8  # words of a task's text; our choice
-TOKEN_SET = Unit(
-    ngram=1, keep_empty=False, min_tokens=10, min_words=10
-)  # decontamination/minhash.py; least: our choice
+TOKEN_SET = Unit(ngram=1, keep_empty=False, min_tokens=10, min_words=10)  # decontamination/minhash.py; least: ours
 
 
 class Leak(NamedTuple):
@@ -70,68 +64,6 @@ def published_strings(problem: Problem) -> Iterator[str]:
             yield string.strip()
 
 
-class _Known:
-    """Membership of hashes in a set, most strangers turned away by a table of bits."""
-
-    def __init__(self, hashes: UInt64s) -> None:
-        self.hashes = np.unique(hashes)
-        bits = min(max(len(self.hashes).bit_length() + _ROOM, 16), 26)
-        self._shift = np.uint64(64 - bits)
-        self._bits = np.zeros(1 << bits, np.bool_)
-        self._bits[self.hashes >> self._shift] = True
-
-    def places(self, hashes: UInt64s) -> Int64s:
-        """Where known hashes stand."""
-        maybe = np.flatnonzero(self._bits[hashes >> self._shift])
-        return np.asarray(maybe[is_member(hashes[maybe], self.hashes)])
-
-
-class Substrings:
-    """Finds any of many strings, case ignored: each by its most varied window of 16 characters, then compared whole."""
-
-    def __init__(self, strings: Mapping[str, Iterable[int]]) -> None:
-        self._by_window: dict[int, list[tuple[int, str, tuple[int, ...]]]] = defaultdict(list)
-        self._short: list[tuple[str, tuple[int, ...]]] = []
-        for string, problems in strings.items():
-            wanted = string.lower()
-            if len(wanted) < _WIDTH:
-                self._short.append((wanted, tuple(problems)))
-                continue
-            offset = max(range(0, len(wanted) - _WIDTH + 1, 5)[:40], key=lambda at: len(set(wanted[at : at + _WIDTH])))
-            (window,) = PrefixHash(code_points(wanted[offset : offset + _WIDTH])).windows(_WIDTH).tolist()
-            self._by_window[window].append((offset, wanted, tuple(problems)))
-        self._known = _Known(np.array(sorted(self._by_window), np.uint64))
-
-    def find(self, texts: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
-        """(document, problem, start, end) of the first place of each string in each document."""
-        lowered = [text.lower() for text in texts]
-        joined = "\n".join(lowered)
-        begins = np.concatenate([[0], np.cumsum([len(text) + 1 for text in lowered])])
-        windows = PrefixHash(code_points(joined)).windows(_WIDTH)
-        seen = set()
-        for place in self._known.places(windows).tolist():
-            document = int(np.searchsorted(begins, place, side="right")) - 1
-            for offset, wanted, problems in self._by_window[int(windows[place])]:
-                start = place - offset - int(begins[document])
-                if start >= 0 and (document, wanted) not in seen and lowered[document].startswith(wanted, start):
-                    seen.add((document, wanted))
-                    for problem in problems:
-                        yield document, problem, *_unlowered(texts[document], lowered[document], start, len(wanted))
-        for wanted, problems in self._short:
-            for document, text in enumerate(lowered):
-                if (start := text.find(wanted)) >= 0:
-                    for problem in problems:
-                        yield document, problem, *_unlowered(texts[document], text, start, len(wanted))
-
-
-def _unlowered(text: str, lowered: str, start: int, length: int) -> tuple[int, int]:
-    """A range of a lowered text as a range of the text: İ alone becomes two characters."""
-    if len(text) == len(lowered):
-        return start, start + length
-    at = np.concatenate([[0], np.cumsum([len(letter.lower()) for letter in text])])
-    return int(np.searchsorted(at, start, side="right")) - 1, int(np.searchsorted(at, start + length))
-
-
 @dataclass(frozen=True, slots=True)
 class _Reference:
     """One form of a problem as a set of n-grams."""
@@ -150,7 +82,7 @@ class Overlaps:
         for number, reference in enumerate(self._references):
             for gram in reference.grams:
                 self._of[gram].append(number)
-        self._known = _Known(np.array(sorted(self._of), np.uint64))
+        self._known = Known(np.array(sorted(self._of), np.uint64))
 
     def find(self, grams: UInt64s, bounds: Int64s, n: int) -> Iterator[tuple[int, int, int, int, float]]:
         """(document, problem, first n-gram, last n-gram, share), the best place of each; `bounds` of the documents."""
@@ -279,7 +211,7 @@ class Leaks:
         grams = in_sequence(words.hashes, WORD_GRAM)
         for document, problem, first, last, score in self._words.find(grams, words.bounds, WORD_GRAM):
             start, end = int(words.starts[first]), int(words.ends[last + WORD_GRAM - 1])
-            at = _unlowered(texts[document], lowered[document], start - begins[document], end - start)
+            at = unlowered(texts[document], lowered[document], start - begins[document], end - start)
             yield document, Leak(problem, "ngrams", *at, score)
 
 
