@@ -38,7 +38,12 @@ NO_LICENSE = (
     "reference",
     "generic",
 )  # in ScanCode's LicenseRefs
-SAME = {"PSF-2.0": "Python-2.0", "Python-2.0.1": "Python-2.0"}  # the whole of Python's license holds the first
+SAME = {  # ids of one text, or of a text and the one that holds it
+    "PSF-2.0": "Python-2.0",
+    "Python-2.0.1": "Python-2.0",
+    "LicenseRef-scancode-protobuf": "BSD-3-Clause",  # and a note that what its compiler writes is not covered
+    "LicenseRef-scancode-secret-labs-2011": "MIT-CMU",
+}
 SCANCODE = """
 import json, sys, time
 from scancode.api import get_licenses
@@ -59,7 +64,12 @@ def license_files(roots: list[Path], limit: int) -> list[Path]:
     found: dict[str, Path] = {}
     for root in roots:
         for path in root.rglob("*"):
-            if is_license_file(path.name) and path.is_file() and path.stat().st_size < 1 << 20:
+            if (
+                is_license_file(path.name)
+                and path.is_file()
+                and not path.is_symlink()
+                and path.stat().st_size < 1 << 20
+            ):
                 data = path.read_bytes()
                 try:
                     data.decode("utf-8")

@@ -54,26 +54,34 @@ def number(text: str, default: float | None = None) -> float | None:
     return default if text not in ("", "remove") else None
 
 
+def limits(row: dict[str, str]) -> dict[str, Any]:
+    """What the filter reads of one row."""
+    return {
+        "language": row["language"],
+        "included": row["Include"].strip() == "1",
+        "alphanumeric": number(row["Alphanum_threshold"]),
+        "longest_line": number(row["Long_line_threshold"], 1000.0),
+        "xml": row["XML filter"].strip() == "1",
+        "alphabetic": number(row["Alpha filter"]),
+    }
+
+
 def main() -> None:
     known: dict[str, str] = json.loads((DATA / "languages.json").read_text(encoding="utf-8"))["types"]
     with Path(sys.argv[1]).open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["extension"]]
+        rows = [row for row in csv.DictReader(file) if row["language"]]
     languages: dict[str, list[str]] = {}
     extensions: dict[str, dict[str, Any]] = {}
+    own: dict[str, dict[str, Any]] = {}
     for row in rows:
-        included = row["Include"].strip() == "1"
-        if included:
+        if row["Include"].strip() == "1":
             languages[row["language"]] = linguist_names(row["language"], known)
+        if not row["extension"]:
+            own[row["language"]] = limits(row)  # Makefile, Dockerfile: files without one
+            continue
         if row["extension"] in extensions:
             continue  # `.cmake` stands a second time under Makefile; the first row is its own language's
-        extensions[row["extension"]] = {
-            "language": row["language"],
-            "included": included,
-            "alphanumeric": number(row["Alphanum_threshold"]),
-            "longest_line": number(row["Long_line_threshold"], 1000.0),
-            "xml": row["XML filter"].strip() == "1",
-            "alphabetic": number(row["Alpha filter"]),
-        }
+        extensions[row["extension"]] = limits(row)
     made = {
         "sources": {
             "limits": "bigcode-project/bigcode-dataset preprocessing/visual_inspection.csv, Apache-2.0",
@@ -81,6 +89,7 @@ def main() -> None:
         },
         "languages": languages,
         "extensions": extensions,
+        "without_extension": own,
     }
     text = json.dumps(made, sort_keys=True, indent=0, ensure_ascii=False)
     (DATA / "extension_limits.json").write_text(text + "\n", encoding="utf-8")

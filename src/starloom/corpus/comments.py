@@ -69,7 +69,7 @@ _FAMILIES: dict[Syntax, str] = {
     _ML: "OCaml, F#, Standard ML, Coq, Mathematica, Isabelle, Augeas",
     _MARKUP: "HTML, XML, XSLT, Markdown, SVG",
     _TEX: "TeX, BibTeX",
-    _BASIC: "Visual Basic .NET, VBA, VBScript, Visual Basic 6.0",
+    _BASIC: "Visual Basic .NET, VBA, VBScript",
     Syntax(("//", "#(?!\\[)"), _C_BLOCK): "PHP, Hack",
     Syntax(("#",), (("=begin", "=end"),)): "Ruby",
     Syntax(("#",), (("###", "###"),)): "CoffeeScript",
@@ -87,7 +87,6 @@ _FAMILIES: dict[Syntax, str] = {
     Syntax(("--",), (("(*", "*)"),), (_DOUBLE,), nested=True): "AppleScript",
     Syntax((), (('"', '"'),), (r"'[^'\n]*+'",)): "Smalltalk",
     Syntax((r"(?m:^\.\.[ \t](?!\w+::))",), (), ()): "reStructuredText",
-    Syntax((r"(?m:^[ \t]*#)",), (("(*", "*)"),), (_DOUBLE,)): "Maple",
 }
 _SYNTAX = {name.strip(): syntax for syntax, names in _FAMILIES.items() for name in names.split(",")}
 

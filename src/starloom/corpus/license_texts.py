@@ -43,8 +43,8 @@ _PHRASES = (
     ("ECL-2.0", "educational community license version 2 0"),
     ("EPL-1.0", "eclipse public license v 1 0"),
     ("EPL-2.0", "eclipse public license v 2 0"),
-    ("EUPL-1.1", "european union public licence v 1 1"),
-    ("EUPL-1.2", "european union public licence v 1 2"),
+    ("EUPL-1.1", "european union public license v 1 1"),
+    ("EUPL-1.2", "european union public license v 1 2"),
     ("Elastic-2.0", "elastic license 2 0"),
     ("GPL-1.0-only", "gnu general public license version 1 february 1989"),
     ("GPL-2.0-only", "gnu general public license version 2 june 1991"),
@@ -58,6 +58,8 @@ _PHRASES = (
     ("Libpng", "the png reference library"),
     ("MPL-1.1", "mozilla public license version 1 1"),
     ("MPL-2.0", "mozilla public license version 2 0"),
+    ("MPL-2.0", "mozilla public license v 2 0"),
+    ("MPL-2.0", "mozilla public license mpl v 2 0"),
     ("MS-PL", "microsoft public license ms pl"),
     ("MulanPSL-2.0", "mulan permissive software license version 2"),
     ("NCSA", "university of illinois ncsa open source license"),
@@ -85,6 +87,7 @@ _ANY = re.compile(r"(?:under|by) the (?:terms of the )?" + _GNU + r"\b(?! versio
 _CREATIVE_COMMONS = re.compile(
     r"creative commons attribution (noncommercial |non commercial )?(sharealike |share alike |noderivatives |noderivs )?(\d) (\d)"
 )
+_COMMONS_ADDRESS = re.compile(r"creativecommons org licenses by( nc)?(?: (sa|nd))? (\d) (\d)")
 _NAMED_FILES = (
     ("license apache", "Apache-2.0"),
     ("license bsd", "BSD-3-Clause"),
@@ -97,6 +100,7 @@ _STATED = (
     ),
     (re.compile(r"\b(?:2|two) clause bsd|bsd (?:2|two) clause|simplified bsd licen[cs]e"), "BSD-2-Clause"),
     (re.compile(r"\b(?:3|three) clause bsd|bsd (?:3|three) clause|(?:new|modified) bsd licen[cs]e"), "BSD-3-Clause"),
+    (re.compile(r"licensed under (?:the )?apache (?:license )?(?:v|version )?2\b"), "Apache-2.0"),
     (re.compile(r"(?:under|by|of) the apache (?:software )?licen[cs]e (?:v|version )?2\b"), "Apache-2.0"),
     (re.compile(r"creativecommons org publicdomain zero 1 0"), "CC0-1.0"),
     (
@@ -112,7 +116,8 @@ _PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 
 def normalized(text: str) -> str:
     """Lower-case words and numbers with one space between them: comment marks, quotes and line breaks vanish."""
-    return " ".join(re.findall(r"[a-z0-9]+", text[:LONGEST_TEXT].lower()))
+    words = " ".join(re.findall(r"[a-z0-9]+", text[:LONGEST_TEXT].lower()))
+    return words.replace("licence", "license")  # one spelling of the two
 
 
 def recognize(text: str) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def recognize(text: str) -> tuple[str, ...]:
     found |= _mit(words) | _bsd(words) | _isc(words) | _hpnd(words) | _gnu_notices(words, found)
     if _ZLIB in words and "Libpng" not in found:
         found.add("Zlib")
-    for noncommercial, kind, major, minor in _CREATIVE_COMMONS.findall(words):
+    for noncommercial, kind, major, minor in _CREATIVE_COMMONS.findall(words) + _COMMONS_ADDRESS.findall(words):
         parts = ["CC-BY", "NC" if noncommercial else "", {"s": "SA", "n": "ND"}.get(kind[:1], "")]
         found.add("-".join(part for part in parts if part) + f"-{major}.{minor}")
     exceptions = words.count("llvm exceptions to the apache 2 0 license")
@@ -139,8 +144,8 @@ def recognize(text: str) -> tuple[str, ...]:
         found -= {"HPND", "PSF-2.0"}  # Python's own license holds those of its past
         found.add("Python-2.0")
     found |= {name for pattern, name in _STATED if pattern.search(words)} | _named_lines(text)
-    if not found:
-        found = {name for phrase, name in _NAMED_FILES if phrase in words}
+    if not found or "licenses found in license" in words:
+        found |= {name for phrase, name in _NAMED_FILES if phrase in words}
     if found & {"Unlicense", "CC0-1.0"}:
         found.discard("LicenseRef-scancode-public-domain")
     return tuple(sorted(_with_variants(found, text)))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import pyarrow as pa
 
@@ -229,6 +229,7 @@ def _judge_part(call: tuple[str, Built, Built, Built | None, tuple[Rule, ...]], 
 class Rules(Stage):
     """A verdict on each file: kept, or every reason against it in the order of `rules`."""
 
+    version: ClassVar[int] = 2
     files: Stage
     language: Stage
     license: Stage | None = None

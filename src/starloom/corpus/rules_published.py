@@ -23,7 +23,7 @@ _DATA_LANGUAGES = ("Text", "JSON", "YAML", "Web Ontology Language", "Graphviz (D
 # Maximal runs only (the look-behind), so that nothing is tried twice; StarCoder2, arXiv 2402.19173
 _ENCODED = (
     ("base64", re.compile(r"(?<![a-zA-Z0-9+/\n=])[a-zA-Z0-9+/\n=]{64,}+")),
-    ("hexadecimal", re.compile(r"(?:\b(?:0x|\\x)?[0-9a-fA-F]{2}(?:,|\b\s*+)){8,}+")),
+    ("hexadecimal", re.compile(r"(?:(?:\\x|\b(?:0x)?)[0-9a-fA-F]{2}\b[,\s]*+){8,}+")),
     ("unicode_escapes", re.compile(r"(?:\\u[0-9a-fA-F]{4}){8,}+")),
 )
 

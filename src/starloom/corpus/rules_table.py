@@ -40,23 +40,21 @@ def limits_of(language: str | None, path: bytes) -> Limits | None:
     if language not in selected():
         return None
     name = path.rpartition(b"/")[2].decode("utf-8", "replace")
-    rows = table()["extensions"]
-    row = rows.get(name.rpartition(".")[2].lower()) if "." in name[1:] else None
-    if row is None:
-        row = rows.get(_own_row(language or ""))
-        if row is None or "." in name[1:]:
-            return None
-    if not row["included"]:
+    if "." in name[1:]:
+        row = table()["extensions"].get(name.rpartition(".")[2].lower())
+    else:
+        row = _without_extension(language)
+    if row is None or not row["included"]:
         return None
     longest = row["longest_line"]
     return Limits(None if longest is None else int(longest), row["alphanumeric"], row["alphabetic"], row["xml"])
 
 
 @cache
-def _own_row(language: str) -> str | None:
-    """The extension whose row stands for a language's files without one: the first of it that is included."""
+def _without_extension(language: str | None) -> dict[str, Any] | None:
+    """The row of a language's files without an extension: the table's own, else that of its first included extension."""
     names = [name for name, ours in table()["languages"].items() if language in ours]
-    found = sorted(
-        extension for extension, row in table()["extensions"].items() if row["language"] in names and row["included"]
-    )
+    rows = sorted(table()["extensions"].items())
+    found = [table()["without_extension"][name] for name in names if name in table()["without_extension"]]
+    found += [row for _, row in rows if row["language"] in names and row["included"]]
     return found[0] if found else None
