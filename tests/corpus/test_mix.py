@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from corpus.planted import by_path, made, plant, plant_git, rows
 from starloom.corpus import STACK_RULES, ExactDedup, Language, License, Mix, Read, Rules, quickstart_rules
-from starloom.corpus.mix import first_reason, rank
+from starloom.corpus.decide import first_reason, rank
 from starloom.corpus.split import groups_of, held_out
 from starloom.errors import ConfigError
 from starloom.records import uniform

@@ -4,93 +4,31 @@ from __future__ import annotations
 
 import typing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from starloom.corpus.components import Duplicates, reasons_to_drop
+from starloom.corpus.components import Duplicates, Edge
+from starloom.corpus.decide import Amounts, Candidate, Kept, counted, decide, first_reason, joined_weight, rank
 from starloom.corpus.fields import fields_of
 from starloom.corpus.forms import IN_LAYOUT, NO_FORM, NotebookForm, rows_of
+from starloom.corpus.language import Language
 from starloom.corpus.layouts import LAYOUTS, METADATA, Document, Layout
 from starloom.corpus.license import License
-from starloom.corpus.license_expressions import LICENSE_TYPES, license_type
 from starloom.corpus.pii import FindPII
 from starloom.corpus.pii_redaction import REDACTION, Change, Redaction, changes_of, redacted
 from starloom.corpus.rendered import Rendered
-from starloom.corpus.schemas import MIX, table_of
-from starloom.corpus.split import groups_of, held_out
+from starloom.corpus.schemas import MIX, OUTCOME, table_of
+from starloom.corpus.selectors import Selector, with_numbers
 from starloom.errors import ConfigError, suggestion
 from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, aligned, aligned_part, write_table
 
 _FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread", "kind")
 READ_COLUMNS = ["id", "repository", "path", "text", "stars", "kind", "fields"]  # of `Read`, that rows are made of
-
-
-class Candidate(NamedTuple):
-    """What is decided upon: a file, without its text."""
-
-    part: str
-    row: int  # in its part
-    id: bytes
-    repository: str
-    path: bytes
-    size: int
-    rank: tuple[Any, ...]  # the least of a component stays
-    reason: str | None  # the first reason against it, in recipe order
-
-
-class Kept(NamedTuple):
-    """A file that stays, where it goes."""
-
-    row: int
-    group: str
-    split: str
-
-
-def rank(
-    license_: str | None, stars: int | None, forks: int | None, dates: Sequence[Any], document: bytes
-) -> tuple[Any, ...]:
-    """Who stands for a component: the most permissive, then most stars, most forks, latest (The Stack v2), then by id."""
-    latest = max((date.timestamp() for date in dates), default=float("-inf"))
-    unknown = -1
-    return (
-        LICENSE_TYPES.index(license_type(license_)),
-        -(unknown if stars is None else stars),
-        -(unknown if forks is None else forks),
-        -latest,
-        document,
-    )
-
-
-def first_reason(unread: str | None, verdicts: Sequence[tuple[bool, Sequence[str]]]) -> str | None:
-    """Why a file is dropped, by the first verdict against it in recipe order; None when all keep it."""
-    for keep, reasons in verdicts:
-        if not keep:
-            return reasons[0]
-    return unread
-
-
-def decide(
-    candidates: Sequence[Candidate], duplicates: Sequence[Duplicates], heldout: float, seed: int
-) -> tuple[list[str | None], dict[str, list[Kept]]]:
-    """(reason to drop each candidate, or None; part → its files that stay, in order)."""
-    reasons = [one.reason for one in candidates]
-    twins = reasons_to_drop([reason is None for reason in reasons], [one.rank for one in candidates], duplicates)
-    reasons = [reason or twin for reason, twin in zip(reasons, twins, strict=True)]
-    alive = [one for one, reason in zip(candidates, reasons, strict=True) if reason is None]
-    groups = groups_of([(one.repository, one.path) for one in alive]) if alive else []
-    sizes: Counter[str] = Counter()
-    for one, group in zip(alive, groups, strict=True):
-        sizes[group] += one.size
-    apart = held_out(sizes, heldout, seed)
-    kept: dict[str, list[Kept]] = {one.part: [] for one in candidates}
-    for one, group in zip(alive, groups, strict=True):
-        kept[one.part].append(Kept(one.row, group, "heldout" if group in apart else "train"))
-    return reasons, kept
 
 
 def mixed(
@@ -109,19 +47,21 @@ def mixed(
     kinds = chosen["kind"].to_pylist()
     fields = map(fields_of, chosen["text"].to_pylist(), chosen["fields"].to_pylist())
     documents = list(map(Document, *columns, [one.group for one in kept], kinds, fields))
-    splits = {one.group: one.split for one in kept}
+    kept_as = dict(zip(chosen["id"].to_pylist(), kept, strict=True))
     of: dict[bytes, dict[str, list[Change]]] = {}
     if pii is not None:
         of = changes_of(chosen, pii.take(pa.array([one.row for one in kept], pa.int64())), redaction, seed)
     rows = []
     for row in rows_of(layout, documents, metadata, seed, notebooks):
-        first = row.documents[0]
+        first = kept_as[row.documents[0].id]
+        weights = [kept_as[one.id].weight for one in row.documents]
         rows.append(
             {
-                "id": first.id,
+                "id": row.documents[0].id,
                 "group": first.group,
-                "split": splits[first.group],
-                "weight": 1.0,
+                "split": first.split,
+                "validation": first.validation,
+                "weight": joined_weight(weights, [len(one.text) for one in row.documents]),
                 **_columns(redacted(row.rendered, of)),
             }
         )
@@ -148,10 +88,13 @@ def _columns(rendered: Rendered) -> dict[str, Any]:
 
 
 def _mix_part(
-    call: tuple[str, Built, Built | None, list[Kept], str, float, int, NotebookForm, Redaction], folder: Path
+    call: tuple[str, Built, Built | None, list[str | None], list[Kept], str, float, int, NotebookForm, Redaction],
+    folder: Path,
 ) -> Facts:
-    part, files, pii, kept, layout, metadata, seed, notebooks, redaction = call
+    part, files, pii, reasons, kept, layout, metadata, seed, notebooks, redaction = call
     read, *said = aligned_part(part, [files, *([pii] if pii else [])], [READ_COLUMNS, *([["spans"]] if pii else [])])
+    outcome = {"id": read["id"], "reason": pa.array(reasons, pa.string())}
+    write_table(folder / f"outcome-{part}", pa.table(outcome, schema=OUTCOME))
     table = mixed(read, kept, layout, metadata, seed, notebooks, said[0] if said else None, redaction)
     write_table(folder / part, table)
     return {"documents": len(table)}
@@ -162,10 +105,14 @@ class Mix(Stage):
     """The files that every verdict keeps, one of each component of duplicates, as rows of training text.
 
     `metadata` is the chance of the layout's controls around a file (None: the published one); `heldout` the share of
-    the hold-out groups that is kept for measuring.
+    the hold-out groups that is kept for measuring. What is about the training split alone: `weights`
+    (`language:Python=2`: seen twice; below 1 a sample of the files), `caps` (`language:JSON=1e9`: bytes, by sampling;
+    without either, the natural distribution), and `apart`, whose near-duplicates of held-out files go. `validation`
+    names sets of the held-out rows by selectors, the first that matches. `outcome-part-*.parquet` has every document's
+    reason, or none.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     files: Stage
     attributes: tuple[Stage, ...] = ()
     verdicts: tuple[Stage, ...] = ()
@@ -177,9 +124,13 @@ class Mix(Stage):
     notebooks: NotebookForm = "both"  # StarCoder had a set of each
     redact: Stage | None = None  # a FindPII: what it found is replaced
     redaction: Redaction | None = None  # None: the layout's published way
+    weights: tuple[str, ...] = ()
+    caps: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    apart: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("attributes", "verdicts", "groups"):
+        for name in ("attributes", "verdicts", "groups", "apart"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.layout not in LAYOUTS:
             raise ConfigError(f"no layout '{self.layout}' of mix; {suggestion(self.layout, typing.get_args(Layout))}")
@@ -199,21 +150,44 @@ class Mix(Stage):
             raise ConfigError(
                 f"no way '{self.redaction}' of redaction in mix; {suggestion(str(self.redaction), known)}"
             )
-        for stage in self.groups:
-            if not hasattr(stage, "reason"):
-                raise ConfigError(f"groups of mix holds {stage.step}, which finds no duplicates")
+        for name in ("groups", "apart"):
+            for stage in getattr(self, name):
+                if not hasattr(stage, "reason"):
+                    raise ConfigError(f"{name} of mix holds {stage.step}, which finds no duplicates")
+        amounts = self.amounts()
+        asked = {one.subject for one in (*(one for one, _ in (*amounts.weights, *amounts.caps)), *amounts.validation)}
+        if "language" in asked and not any(isinstance(stage, Language) for stage in self.attributes):
+            raise ConfigError("a setting of mix selects by language; give it a Language among its attributes")
+
+    def amounts(self) -> Amounts:
+        """The settings about amounts and sets, read."""
+        return Amounts(
+            with_numbers(self.weights, "weights of mix"),
+            with_numbers(self.caps, "caps of mix"),
+            tuple(Selector.parse(one, "validation of mix") for one in self.validation),
+        )
 
     def produce(self, work: Work) -> None:
         files = work.input("files")
         candidates = list(self._candidates(work))
-        reasons, kept = decide(candidates, list(self._duplicates(work, candidates)), self.heldout, self.seed)
+        number = {one.id: position for position, one in enumerate(candidates)}
+        duplicates = [
+            Duplicates(stage.reason, _edges(built, number))  # type: ignore[attr-defined]
+            for stage, built in zip(self.groups, work.many("groups"), strict=True)
+        ]
+        apart = [_edges(built, number) for built in work.many("apart")]
+        reasons, kept = decide(candidates, duplicates, self.heldout, self.seed, apart, self.amounts())
         self._count(work, candidates, reasons, kept)
         metadata = METADATA[self.layout] if self.metadata is None else self.metadata
+        said: dict[str, list[str | None]] = {part: [] for part in files.parts()}
+        for one, reason in zip(candidates, reasons, strict=True):
+            said[one.part].append(reason)
         calls = {
             part.removesuffix(".parquet"): (
                 part,
                 files,
                 None if self.redact is None else work.input("redact"),
+                said[part],
                 kept.get(part, []),
                 self.layout,
                 metadata,
@@ -227,32 +201,28 @@ class Mix(Stage):
             work.count(documents=facts["documents"])
 
     def _candidates(self, work: Work) -> Iterator[Candidate]:
-        attributes, verdicts = work.many("attributes"), work.many("verdicts")
-        licenses = [
-            built for built, stage in zip(attributes, self.attributes, strict=True) if isinstance(stage, License)
-        ]
-        others = (*licenses[:1], *verdicts)
-        columns = [_FACTS, *(["value"] for _ in licenses[:1]), *(["keep", "reasons"] for _ in verdicts)]
+        attributes = dict(zip(map(type, self.attributes), work.many("attributes"), strict=True))
+        verdicts = work.many("verdicts")
+        known = [kind for kind in (Language, License) if kind in attributes]
+        others = (*(attributes[kind] for kind in known), *verdicts)
+        columns = [_FACTS, *(["value"] for _ in known), *(["keep", "reasons"] for _ in verdicts)]
         for part, (files, *said) in aligned(work.input("files"), *others, columns=columns):
-            spdx = said.pop(0)["value"].to_pylist() if licenses else [None] * len(files)
+            values = {kind: said.pop(0)["value"].to_pylist() for kind in known}
+            nothing = [None] * len(files)
             judged = [zip(one["keep"].to_pylist(), one["reasons"].to_pylist(), strict=True) for one in said]
             opinions = zip(*judged, strict=True) if judged else iter([()] * len(files))
-            facts = zip(*(files[name].to_pylist() for name in ("id", *_FACTS)), strict=True)
-            for row, (fact, license_, opinion) in enumerate(zip(facts, spdx, opinions, strict=True)):
+            rows = zip(
+                zip(*(files[name].to_pylist() for name in ("id", *_FACTS)), strict=True),
+                values.get(Language, nothing),
+                values.get(License, nothing),
+                opinions,
+                strict=True,
+            )
+            for row, (fact, language, license_, opinion) in enumerate(rows):
                 document, repository, path, size, stars, forks, dates, unread, kind = fact
                 order = rank(license_, stars, forks, dates, document)
                 reason = first_reason(unread, opinion) or (None if kind in IN_LAYOUT[self.layout] else NO_FORM)
-                yield Candidate(part, row, document, repository, path, size, order, reason)
-
-    def _duplicates(self, work: Work, candidates: Sequence[Candidate]) -> Iterator[Duplicates]:
-        number = {one.id: position for position, one in enumerate(candidates)}
-        for stage, built in zip(self.groups, work.many("groups"), strict=True):
-            edges = built.table("edges.parquet")
-            columns = (edges[name].to_pylist() for name in ("a", "b", "jaccard"))
-            yield Duplicates(
-                stage.reason,  # type: ignore[attr-defined]
-                [(number[a], number[b], similarity) for a, b, similarity in zip(*columns, strict=True)],
-            )
+                yield Candidate(part, row, document, repository, path, size, kind, language, order, reason)
 
     def _count(
         self, work: Work, candidates: Sequence[Candidate], reasons: Sequence[str | None], kept: dict[str, list[Kept]]
@@ -281,7 +251,15 @@ class Mix(Stage):
             groups=len({one.group for one in staying}),
             heldout_groups=len(apart),
             heldout_rows=sum(one.split == "heldout" for one in staying),
+            **({"validation": counted(kept)} if self.validation else {}),
         )
         work.summary = f"{len(candidates):,} → {len(staying):,} files" + (f" ({said})" if said else "")
         if self.heldout and not apart:
             work.summary += "; one group only, so nothing is held out"
+
+
+def _edges(built: Built, number: Mapping[bytes, int]) -> list[Edge]:
+    """The edges that a step found, between the numbers of documents."""
+    edges = built.table("edges.parquet")
+    columns = (edges[name].to_pylist() for name in ("a", "b", "jaccard"))
+    return [(number[a], number[b], similarity) for a, b, similarity in zip(*columns, strict=True)]

@@ -91,9 +91,12 @@ MIX = pa.schema(
         ),
         ("group", pa.string()),
         ("split", pa.string()),
+        ("validation", pa.string()),  # the named set that a held-out row belongs to
         ("weight", pa.float32()),
     ]
 )
+
+OUTCOME = pa.schema([("id", _ID), ("reason", pa.string())])  # why `Mix` dropped a document; null: it stays
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
