@@ -159,7 +159,9 @@ def _characters(text: str, syntax: Syntax, *, python: bool) -> int:
 
 def _line_end(text: str, position: int) -> int:
     end = text.find("\n", position)
-    return len(text) if end < 0 else end
+    end = len(text) if end < 0 else end
+    before = text.find("\r", position, end)
+    return end if before < 0 else before
 
 
 def _end(text: str, position: int, last: str, kind: str) -> int:
@@ -185,6 +187,14 @@ def _nested_end(text: str, position: int, first: str, last: str) -> int:
         if not depth:
             return mark.end()
     return -1
+
+
+_STATEMENT_END = re.compile(r"[ \t\f]*+(?:[\r\n;#]|\Z)")
+# Python's escapes, each of one character but for a line that goes on; what is none stays as it is
+_ESCAPE = re.compile(
+    r"\\([\n\\'\"abfnrtv]|[0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}\n]{1,100}\})"
+)
+_ESCAPED = {"\n": "", "n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}  # of the rest only the length counts
 
 
 class _Headers:
@@ -213,11 +223,21 @@ class _Headers:
         """Characters of a string if it is a docstring, else 0."""
         begin = start - len(self._prefix)
         text = self._text
-        found = text[text.rfind("\n", 0, begin) + 1 : begin].strip() in ("", "\ufeff") or text[self._last] == ":"
+        found = _STATEMENT_END.match(text, end) is not None
+        found = found and (
+            text[text.rfind("\n", 0, begin) + 1 : begin].strip() in ("", "\ufeff") or text[self._last] == ":"
+        )
         if self._last >= 0 and text[self._last] != "\ufeff":
             found = found and text[self._last] == ":" and self._colon(self._last) == self._last
         self._last = end - 1
-        return len(inspect.cleandoc(text[start + quotes : end - quotes])) if found else 0
+        return len(inspect.cleandoc(self._value(text[start + quotes : end - quotes]))) if found else 0
+
+    def _value(self, body: str) -> str:
+        """A string's value, in which an escape is one character."""
+        body = body.replace("\r\n", "\n")
+        if "\\" not in body or "r" in self._prefix.lower():
+            return body
+        return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1], "x"), body)
 
     def _colon(self, position: int) -> int:
         """The colon that ends the header of the last def or class before a position."""
