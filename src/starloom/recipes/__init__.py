@@ -4,4 +4,7 @@ from __future__ import annotations
 
 from starloom.registry import Registry
 
-RECIPES = Registry("recipe", {"quickstart": "starloom.recipes.quickstart:quickstart"})
+RECIPES = Registry(
+    "recipe",
+    {"corpus": "starloom.recipes.corpus:corpus", "quickstart": "starloom.recipes.quickstart:quickstart"},
+)

@@ -7,7 +7,6 @@ downloaded and not unpacked by apt. What is not covered: the clients themselves,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -25,6 +24,8 @@ from typing import Literal
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from starloom.corpus.sources.archive import Archive, suffix_of
+from starloom.corpus.sources.clients import TIMEOUT_S, run, sha256
+from starloom.corpus.sources.debian import fetch, source_control
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, printable, pypi_repository
 from starloom.errors import ConfigError, SourceError
 
@@ -37,7 +38,6 @@ _SPELLED = {
     ),
     "debian": (r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?:=(?P<version>[A-Za-z0-9][A-Za-z0-9.+~:-]*))?", "debian:NAME=VERSION"),
 }
-_TIMEOUT_S = 900  # of one client's run; our choice
 _LARGEST = 2 << 30  # bytes of an archive; our choice
 _PYPI = "https://pypi.org/simple"  # pip's own default
 _SDIST = (".tar.gz", ".zip", ".tgz", ".tar.bz2")
@@ -91,7 +91,7 @@ class Package:
             raise SourceError(f"{kept} holds {len(archives)} archives, not one; remove it and run again")
         version = self.version
         for path in kept.glob("*.dsc"):
-            version = _dsc(path)[0]
+            version = source_control(path)[0]
         return Archive(archives[0], repository=self._repository(version))
 
     def _repository(self, version: str | None) -> Repository:
@@ -109,77 +109,24 @@ class Package:
         return self.archive().read(entries, max_bytes)
 
 
-def _run(command: Sequence[str], folder: Path, what: str) -> str | None:
-    """Run a registry's client in a folder; None when it succeeds, else the line that says why."""
-    if shutil.which(command[0]) is None:
-        raise SourceError(f"{what} is fetched with {Path(command[0]).name}, which is not installed here")
-    try:
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"no answer within {_TIMEOUT_S} s"
-    if done.returncode == 0:
-        return None
-    said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()
-    errors = [line for line in said if "error" in line.lower() or line.startswith("E:")]
-    return printable((errors or said or ["no reason given"])[0].strip())[:300]
-
-
 def _fetch_pypi(package: Package, folder: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     wanted = f"{package.name}=={package.version}"
     flags = ["--no-deps", "--only-binary", ":all:", "--no-input", "--quiet", "--disable-pip-version-check"]
-    why = _run([*pip, "download", *flags, "--dest", str(folder), wanted], folder, f"pypi:{wanted}")
+    why = run([*pip, "download", *flags, "--dest", str(folder), wanted], folder, f"pypi:{wanted}")
     if why is not None and not _fetch_sdist(package, folder):
         raise SourceError(f"pypi:{wanted} cannot be fetched as a wheel ({why}), nor is its source in the index")
 
 
+def _fetch_debian(package: Package, folder: Path) -> None:
+    fetch(package.name, package.version, folder, cache() / "apt")
+
+
 def _fetch_npm(package: Package, folder: Path) -> None:
     command = ["npm", "pack", "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
-    why = _run([*command, f"{package.name}@{package.version}"], folder, f"npm:{package.spelling}")
+    why = run([*command, f"{package.name}@{package.version}"], folder, f"npm:{package.spelling}")
     if why is not None:
         raise SourceError(f"npm:{package.spelling} cannot be fetched: {why}")
-
-
-def _fetch_debian(package: Package, folder: Path) -> None:
-    wanted = package.name + (f"={package.version}" if package.version else "")
-    why = _run(["apt-get", "source", "--download-only", "-qq", wanted], folder, f"debian:{wanted}")
-    if why is not None:
-        raise SourceError(f"debian:{wanted} cannot be fetched: {why}")
-    descriptions = list(folder.glob("*.dsc"))
-    if len(descriptions) != 1:
-        raise SourceError(f"debian:{wanted}: apt-get left {len(descriptions)} .dsc files, not one")
-    _, files = _dsc(descriptions[0])
-    originals = [name for name in files if re.search(r"\.orig\.tar\.\w+$", name)]
-    if not originals:  # a native package: Debian is its upstream
-        originals = [name for name in files if re.search(r"\.tar\.\w+$", name) and ".debian." not in name]
-    if len(originals) != 1:
-        raise SourceError(f"debian:{wanted} has {len(originals)} upstream archives, not one")
-    path = folder / originals[0]
-    if not path.is_file() or _sha256(path) != files[originals[0]]:
-        raise SourceError(f"debian:{wanted}: {originals[0]} is not what its .dsc says")
-    for other in folder.iterdir():
-        if other not in (path, descriptions[0]):
-            other.unlink()
-
-
-def _dsc(path: Path) -> tuple[str | None, dict[str, str]]:
-    """Version, and file name → SHA-256, of a Debian source control file (Debian policy 5.4)."""
-    version, files, inside = None, {}, False
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if inside and (row := re.fullmatch(r"\s+([0-9a-f]{64})\s+\d+\s+([^/\s]+)", line)):
-            files[row[2]] = row[1]
-            continue
-        inside = line.strip() == "Checksums-Sha256:"
-        if line.startswith("Version:") and version is None:
-            version = line.partition(":")[2].strip()
-    return version, files
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Links(HTMLParser):
@@ -221,7 +168,7 @@ def _pip_settings() -> dict[str, list[str]]:
         name: [] for name in ("index-url", "extra-index-url", "find-links", "no-index", "cert")
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     for line in done.stdout.splitlines():
         row = re.fullmatch(r"(?::env:|global|download|install)\.([a-z-]+)='(.*)'", line.strip())
@@ -270,5 +217,5 @@ def _download(link: str, folder: Path, context: ssl.SSLContext) -> None:
     except (urllib.error.URLError, TimeoutError, OSError) as error:
         raise SourceError(f"{printable(address)} cannot be fetched: {error}") from None
     stated = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment)
-    if stated and _sha256(path) != stated[1]:
+    if stated and sha256(path) != stated[1]:
         raise SourceError(f"{printable(address)} is not the file that the index describes; try again later")

@@ -1,0 +1,134 @@
+"""A corpus at the level of The Stack: any sources in, training text, tokens and a report of every drop out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from starloom import report, tokens
+from starloom.corpus import (
+    Decontaminate,
+    ExactDedup,
+    FindPII,
+    KindRules,
+    Language,
+    License,
+    Mix,
+    NearDedup,
+    OneCommitPerFile,
+    OptOut,
+    Origin,
+    Read,
+    Rules,
+    rule_set,
+)
+from starloom.corpus.language_sets import SANTACODER, STARCODER2_SMALL
+from starloom.corpus.near_dedup import Preset
+from starloom.corpus.sources.archive import suffix_of
+from starloom.journey import Journey
+from starloom.stage import Stage
+
+Like = Literal["santacoder", "starcoder", "starcoder2"]
+TABLES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # a file with such a name is data, not a list
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What differs between the published corpora, beside their rules and their layout."""
+
+    near_dedup: Preset
+    context: int
+    caps: tuple[str, ...]
+    measured: tuple[str, ...]  # languages with a validation set of their own; our choice
+
+
+LIKE: dict[Like, Published] = {
+    "santacoder": Published("santacoder", 2048, (), SANTACODER),
+    # JSON and YAML 1 GB, CSS 3 GB, all else as it is (arXiv 2305.06161, weighting of data sources)
+    "starcoder": Published(
+        "starcoder", 8192, ("language:JSON=1e9", "language:YAML=1e9", "language:CSS=3e9"), STARCODER2_SMALL
+    ),
+    "starcoder2": Published("the-stack-v2", 16384, (), STARCODER2_SMALL),
+}
+
+
+def corpus(
+    sources: str = "python:site-packages",
+    like: Like = "starcoder",
+    rules: str | None = None,
+    opt_out: str | None = None,
+    problems: tuple[str, ...] = ("humaneval", "mbpp", "gsm8k"),
+    problems_folder: str = "",
+    vocab_size: int = 49152,
+    context: int | None = None,
+    heldout: float = 0.05,
+    seed: int = 0,
+) -> Journey:
+    """Curate a corpus as a published model's was: every file kept or dropped for a reason, tokenized, with a report.
+
+    sources: a file that lists sources, one a line, or one source (examples/packages.txt has both explained)
+    like: whose layout, rules, near-duplicates, amounts and tokenizer: santacoder, starcoder, starcoder2
+    rules: a named set of rules instead: stack, santacoder-stars, santacoder-comments, santacoder-fertility, everything, …
+    opt_out: a JSONL list of requests; what they name is left out
+    problems: benchmarks whose problems and solutions are left out (NAME, or NAME=FILE)
+    problems_folder: where benchmarks lie that the package does not carry
+    vocab_size: entries of the tokenizer
+    context: tokens of a sample (default: as published)
+    heldout: share of the hold-out groups that is kept for measuring
+    seed: decides the split, samples and replacements
+
+    Examples:
+      starloom run corpus --sources my-repositories.txt --opt-out requests.jsonl
+      starloom run corpus --sources repositories:~/src --like starcoder2 --until mix
+      starloom run corpus --set near_dedup.threshold=0.8 --set mix.weights=language:Go=2
+    """
+    published = LIKE[like]
+    name = rules or like
+    files = Read(_spelled(sources))
+    language, license_ = Language(files), License(files)
+    origin = Origin(files, language)
+    wishes = (OptOut(files, opt_out),) if opt_out is not None else ()
+    quality = Rules(files, language, license_, rules=rule_set(name))
+    kinds = KindRules(files, seed=seed)
+    leaks = Decontaminate(files, problems, problems_folder)
+    secrets = FindPII(files)
+    twins, similar, commits = ExactDedup(files), NearDedup(files, published.near_dedup), OneCommitPerFile(files)
+    attributes = (language, license_, origin)
+
+    def mix(*more: Stage, label: str = "") -> Mix:
+        return Mix(
+            files,
+            attributes,
+            (*wishes, quality, kinds, leaks, *more),
+            (twins, similar, commits),
+            layout=like,
+            heldout=heldout,
+            seed=seed,
+            redact=secrets,
+            caps=published.caps,
+            validation=tuple(f"language:{one}" for one in published.measured),
+            label=label,
+        )
+
+    verdicts: tuple[Stage, ...] = ()
+    if name == "santacoder-fertility":  # all of SantaCoder's ablations share the tokenizer of the corpus without them
+        vocab = tokens.TrainBPE(mix(label="base"), vocab_size=vocab_size, family=like)
+        verdicts = (tokens.Fertility(files, language, vocab),)
+        clean = mix(*verdicts)
+    else:
+        clean = mix()
+        vocab = tokens.TrainBPE(clean, vocab_size=vocab_size, family=like)
+    census = tokens.Census(files, vocab)
+    packed = tokens.Pack(clean, vocab, context=context or published.context)
+    steps = (files, *attributes, *wishes, quality, kinds, leaks, *verdicts, secrets, twins, similar, commits)
+    page = report.Report((*steps, clean, vocab, census, packed), title="A corpus of code, and why it is what it is")
+    return Journey(packed, page)
+
+
+def _spelled(sources: str) -> str:
+    """A file that is no archive and no table is a list."""
+    path = Path(sources).expanduser()
+    if path.is_file() and suffix_of(path) is None and not path.name.endswith(TABLES):
+        return f"list:{sources}"
+    return sources
