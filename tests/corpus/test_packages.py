@@ -22,7 +22,7 @@ import pytest
 from corpus.planted import made, plant_tar, rows
 from starloom.corpus import Read
 from starloom.corpus.sources import open_source
-from starloom.corpus.sources.packages import Package
+from starloom.corpus.sources.packages import Package, cache
 from starloom.errors import ConfigError, SourceError
 
 
@@ -229,6 +229,28 @@ def test_a_debian_archive_that_is_not_what_its_description_says_is_refused(
     apt_get(quiet, {"xy_1.orig.tar.gz": b"other", "xy_1.dsc": dsc("1", **{"xy_1.orig.tar.gz": b"this"})}, monkeypatch)
     with pytest.raises(SourceError, match=r"xy_1\.orig\.tar\.gz is not what its \.dsc says"):
         open_source("debian:xy").listing()
+
+
+LISTLESS = """#!/bin/sh
+echo "$@" >> {folder}/called
+case "$*" in
+  indextargets*) printf 'Origin: Debian\\nRepo-URI: http://deb.example/debian/\\nRelease: stable\\nComponent: main\\n';;
+  update*Dir::State::Lists=*) touch {cache}/lists/deb.example_Sources;;
+  source*Dir::State::Lists=*) cp {folder}/archive/* .;;
+  *) echo "E: You must put some 'deb-src' URIs in your sources.list" >&2; exit 100;;
+esac
+"""
+
+
+def test_an_apt_without_source_lists_gets_lists_of_our_own(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = plant_tar(quiet / "o.tar.gz", {"tool/a.pl": b"1;\n"}).read_bytes()
+    called = apt_get(quiet, {"tool_3.tar.gz": data, "tool_3.dsc": dsc("3", **{"tool_3.tar.gz": data})}, monkeypatch)
+    own = cache() / "apt"
+    (quiet / "bin" / "apt-get").write_text(LISTLESS.format(folder=quiet, cache=own))
+    assert [row["path"] for row in rows(made(Read("debian:tool"), quiet / "store"))] == [b"a.pl"]
+    assert "URIs: http://deb.example/debian/\nSuites: stable" in (own / "sources" / "starloom.sources").read_text()
+    open_source("debian:tool").listing()
+    assert called.read_text().count("update") == 1, "lists are fetched once"
 
 
 def test_a_client_that_is_missing_or_fails_says_so(quiet: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ def run(argv: Sequence[str]) -> int:
     recipe, arguments, run_flags = _recipe_flags(argv, RunFlags, "run")
     journey = journey_of(recipe, arguments, run_flags)
     workers = _at_least_one(run_flags.workers, "--workers")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("starloom").setLevel(logging.WARNING if run_flags.quiet else logging.INFO)
     pool = Local(workers)
     runtime = Runtime(
         workers,

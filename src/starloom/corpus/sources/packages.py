@@ -7,6 +7,7 @@ downloaded and not unpacked by apt. What is not covered: the clients themselves,
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -77,6 +78,7 @@ class Package:
         kept = cache() / self.registry / re.sub(r"[^A-Za-z0-9.+@=_~-]", "+", self.spelling)
         if not kept.is_dir():
             kept.parent.mkdir(parents=True, exist_ok=True)
+            logging.getLogger("starloom").info("fetching %s:%s", self.registry, self.spelling)
             with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetching-") as folder:
                 fetched = Path(folder) / "fetched"
                 fetched.mkdir()
