@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from starloom.corpus.schemas import ATTRIBUTE, GROUP, MIX, READ, VERDICT, table_of
+from starloom.corpus.schemas import ATTRIBUTE, GROUP, MIX, OUTCOME, READ, VERDICT, table_of
 from starloom.stage import Runtime, Stage, Work, build, external
 from starloom.store import Built, Store, write_table
 
@@ -57,7 +57,10 @@ class Rules(Given): ...
 class ExactDedup(Given): ...
 
 
-class Mix(Given): ...
+@dataclass(frozen=True, slots=True)
+class Mix(Given):
+    verdicts: tuple[Stage, ...] = ()
+    groups: tuple[Stage, ...] = ()
 
 
 class TrainBPE(Given): ...
@@ -169,7 +172,14 @@ def mix() -> Files:
         rows.append({"id": ident(n), "parts": parts, "edits": [], "group": group, "split": split, "weight": 1.0})
     dropped = {"long_line": 1, "few_letters": 1, "exact_duplicate": 1, "binary": 1}
     counts = {"rows_in": 7, "rows_out": 3, "dropped": dropped}
-    return {"part-00000.parquet": table_of(rows, MIX), "counts": counts, "summary": "7 → 3 files"}
+    reasons = (None, None, "exact_duplicate", None, "long_line", "few_letters", "binary")
+    outcomes = beside([{"reason": reason} for reason in reasons], OUTCOME)
+    return {
+        "part-00000.parquet": table_of(rows, MIX),
+        **{f"outcome-{name}": table for name, table in outcomes.items()},
+        "counts": counts,
+        "summary": "7 → 3 files",
+    }
 
 
 def vocabulary() -> Files:
@@ -242,7 +252,7 @@ def journey() -> tuple[Stage, ...]:
     files = Read(read)
     attributes = (Language(language, (files,)), License(license_, (files,)))
     verdict, twins = Rules(rules, (files, *attributes)), ExactDedup(groups, (files,))
-    clean = Mix(mix, (files, *attributes, verdict, twins))
+    clean = Mix(mix, (files, *attributes), (verdict,), (twins,))
     words = TrainBPE(vocabulary, (clean,))
     packed = Pack(pack, (clean, words))
     base = Pretrain(pretrain, (packed,))

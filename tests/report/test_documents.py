@@ -87,7 +87,7 @@ def test_copies_are_told_with_the_one_that_stays(told: Corpus) -> None:
     sizes = sorted(cluster.files for cluster in found.clusters)
     assert sizes == [4, 5]
     five = next(cluster for cluster in found.clusters if cluster.files == 5)
-    assert [kept for _, _, _, kept in five.members] == [True, False, False, False, False]
+    assert [one.kept for one in five.members] == [True, False, False, False, False]
 
 
 def test_rows_are_shown_as_they_are_rendered(told: Corpus) -> None:

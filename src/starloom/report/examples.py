@@ -1,4 +1,4 @@
-"""Documents to look at: why one was dropped, what is a copy of what, how a row is rendered. Chosen by their ids.
+"""Documents to look at: why one was dropped, how a row is rendered. Chosen by their ids.
 
 Ids are hashes, so the smallest are a sample by chance that is the same in every build.
 """
@@ -7,19 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from starloom.store import Built, aligned_part
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 EXAMPLES = 4  # documents shown for each reason
 EXCERPT = 400  # characters of each
 BEFORE = 80  # of them in front of the place that decided
-CLUSTERS = 6  # duplicate groups shown
-MEMBERS = 8  # documents shown of each
 ROWS = 2  # rendered rows shown
 PERSONAL = frozenset(("EMAIL", "IP_ADDRESS", "KEY", "NAME", "USERNAME", "PASSWORD"))  # reasons of `FindPII`'s spans
 Place = tuple[bytes, str, int]  # id, part, row
@@ -38,24 +33,6 @@ class Example:
     marked: str = ""
     after: str = ""
     unread: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Documents that are duplicates of one another, the first of them kept where any was."""
-
-    members: tuple[tuple[str, bytes, int, bool], ...]  # repository, path, bytes, kept
-    files: int
-
-
-@dataclass(slots=True)
-class Duplicates:
-    """What one step of duplicate groups found."""
-
-    step: str
-    groups: int = 0
-    files: int = 0  # in groups of two and more
-    clusters: list[Cluster] = field(default_factory=list)
 
 
 def examples(
@@ -114,49 +91,6 @@ def masked(data: bytes, fields: Sequence[Mapping[str, Any]] | None, spans: Seque
             begin = begins.get(span["field"], 0)
             hidden[begin + span["start"] : begin + span["end"]] = b"*" * (span["end"] - span["start"])
     return bytes(hidden)
-
-
-def repeated(read: Built, groups: Built) -> pa.Table:
-    """The numbers (`group`) of the groups of two and more, how many documents each has (`count_all`), and their bytes
-    together (`size_sum`)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    numbers = []
-    for name in groups.parts():
-        files, grouped = aligned_part(name, [read, groups], [["size"], ["group"]])
-        numbers.append(pa.table({"group": grouped["group"], "size": files["size"]}))
-    counted = pa.concat_tables(numbers).group_by("group").aggregate([([], "count_all"), ("size", "sum")])
-    return counted.filter(pc.greater(counted["count_all"], 1))
-
-
-def joined(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array, also when it is empty."""
-    import pyarrow as pa
-
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-
-
-def duplicates(read: Built, groups: Built, several: pa.Table, kept_ids: pa.Array | None) -> Duplicates:
-    """The groups of two and more that one step found, and the largest of them."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found = Duplicates(groups.name, several.num_rows, pc.sum(several["count_all"]).as_py() or 0)
-    order = pc.sort_indices(several, sort_keys=[("size_sum", "descending"), ("group", "ascending")])[:CLUSTERS]
-    numbers = joined(several.take(order)["group"])
-    members: dict[int, list[tuple[str, bytes, int, bool]]] = {number: [] for number in numbers.to_pylist()}
-    for part in read.parts():
-        files, grouped = aligned_part(part, [read, groups], [["repository", "path", "size"], ["group"]])
-        rows = files.append_column("group", grouped["group"])
-        rows = rows.filter(pc.is_in(rows["group"], value_set=numbers))
-        for row in rows.to_pylist():
-            kept = kept_ids is not None and pc.index(kept_ids, pa.scalar(row["id"], kept_ids.type)).as_py() >= 0
-            members[row["group"]].append((row["repository"] or "", row["path"] or b"", row["size"] or 0, kept))
-    for cluster in members.values():
-        cluster.sort(key=lambda row: (not row[3], row[0], row[1]))
-        found.clusters.append(Cluster(tuple(cluster[:MEMBERS]), len(cluster)))
-    return found
 
 
 def rendered(mix: Built) -> list[list[tuple[str | None, str]]]:

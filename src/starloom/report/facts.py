@@ -12,7 +12,18 @@ from starloom.stage import code_revision
 from starloom.store import Built
 
 Kind = Literal[
-    "read", "attribute", "verdict", "group", "mix", "vocabulary", "pack", "model", "scores", "completions", "other"
+    "read",
+    "attribute",
+    "verdict",
+    "group",
+    "census",
+    "mix",
+    "vocabulary",
+    "pack",
+    "model",
+    "scores",
+    "completions",
+    "other",
 ]
 # The columns that make a table what it is (docs/architecture.md, "what lies on disk").
 _COLUMNS: tuple[tuple[Kind, frozenset[str]], ...] = (
@@ -20,9 +31,10 @@ _COLUMNS: tuple[tuple[Kind, frozenset[str]], ...] = (
     ("verdict", frozenset({"id", "keep", "reasons"})),
     ("attribute", frozenset({"id", "value", "how", "confidence"})),
     ("group", frozenset({"id", "group"})),
+    ("census", frozenset({"id", "tokens", "bytes"})),
     ("mix", frozenset({"id", "parts", "split"})),
 )
-_ORDER: tuple[Kind, ...] = ("mix", "read", "verdict", "attribute", "group")  # a mix has a column `group` too
+_ORDER: tuple[Kind, ...] = ("mix", "read", "verdict", "attribute", "census", "group")  # a mix has a column `group` too
 
 
 def kind_of(built: Built) -> Kind:
@@ -61,9 +73,11 @@ class Steps:
         """Directories of some kinds, in the journey's order."""
         return [built for built in self.all if self._kinds[built.fingerprint] in kinds]
 
-    def inputs(self, built: Built, *kinds: Kind) -> list[Built]:
-        """What a directory was built from directly, in the order that its stage names them."""
-        return [one for one in map(self._known.get, _fingerprints(built)) if one and (self.kind(one) in kinds)]
+    def inputs(self, built: Built, *kinds: Kind, field: str | None = None) -> list[Built]:
+        """What a directory was built from directly, in the order that its stage names them, each once; `field` chooses
+        one of the stage's fields."""
+        found = map(self._known.get, dict.fromkeys(_fingerprints(built, field)))
+        return [one for one in found if one and (self.kind(one) in kinds)]
 
     def upstream(self, built: Built, *kinds: Kind) -> list[Built]:
         """Everything of some kinds that a directory was built from, the nearest first."""
@@ -80,9 +94,10 @@ class Steps:
         return self._kinds[built.fingerprint]
 
 
-def _fingerprints(built: Built) -> Iterator[str]:
-    for value in built.manifest["inputs"].values():
-        yield from value if isinstance(value, list) else [value]
+def _fingerprints(built: Built, field: str | None = None) -> Iterator[str]:
+    for name, value in built.manifest["inputs"].items():
+        if field in (None, name):
+            yield from value if isinstance(value, list) else [value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ from starloom.report import facts, plain
 from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
 from starloom.report.documents import Amount, Corpus, corpora
 from starloom.report.facts import Run, Steps, Tokens
+from starloom.report.languages import step_tables, token_lengths
+from starloom.report.meanings import meanings
 from starloom.stage import Stage, Work
-from starloom.store import Built
+from starloom.store import Built, canonical_json
 
 PAGE = "report.html"
+LANGUAGES = "languages.json"  # of each corpus, every language after every step
 TITLE = "A code model, and where it comes from"
 LARGEST = 12  # lines of a table of languages, licenses, repositories or groups
 DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
@@ -25,17 +28,21 @@ DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
 class Report(Stage):
     """One page about the steps of a journey, of whatever kinds they are."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     steps: tuple[Stage, ...]
     title: str = TITLE
 
     def produce(self, work: Work) -> None:
-        builts = work.many("steps")
+        steps = Steps(work.many("steps"))
+        described = corpora(steps)
         with work.unit("page") as unit:
-            unit.path(PAGE).write_text(render(builts, self.title), encoding="utf-8")
-        work.count(steps=len(builts))
-        work.summary = f"{PAGE}, {len(builts)} steps"
+            unit.path(PAGE).write_text(page(steps, described, self.title), encoding="utf-8")
+            by_name = {one.name: one.languages.as_json() for one in described if one.languages.ends}
+            if by_name:
+                unit.path(LANGUAGES).write_bytes(canonical_json(by_name))
+        work.count(steps=len(steps.all))
+        work.summary = f"{PAGE}, {len(steps.all)} steps"
 
     def closing(self, built: Built) -> str:
         return f"report: {built.path(PAGE)}"
@@ -43,6 +50,12 @@ class Report(Stage):
 
 def render(builts: Sequence[Built], title: str = TITLE) -> str:
     """The page about some directories, in the order of the journey."""
+    steps = Steps(builts)
+    return page(steps, corpora(steps), title)
+
+
+def page(steps: Steps, described: Sequence[Corpus], title: str) -> str:
+    """The page about the directories of a journey, and about the documents of its corpora."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -61,10 +74,11 @@ def render(builts: Sequence[Built], title: str = TITLE) -> str:
         path=plain.path_text,
         short=plain.shortened,
         several=plain.several,
+        amount=plain.amount,
     )
     environment.globals.update(share=plain.share)
-    steps = Steps(builts)
-    return environment.get_template("page.html").render(title=title, version=__version__, **page_facts(steps))
+    template = environment.get_template("page.html")
+    return template.render(title=title, version=__version__, **page_facts(steps, described))
 
 
 def _plainly(value: object) -> object:
@@ -72,9 +86,8 @@ def _plainly(value: object) -> object:
     return plain.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def page_facts(steps: Steps) -> dict[str, Any]:
+def page_facts(steps: Steps, described: Sequence[Corpus]) -> dict[str, Any]:
     """Everything that the template shows."""
-    described = corpora(steps)
     packs = [facts.packed_tokens(steps, pack) for pack in steps.of("pack")]
     runs = [facts.training_run(built) for built in steps.of("model")]
     results = {built.name: facts.scores(built) for built in steps.of("scores")}
@@ -141,11 +154,16 @@ def corpus_facts(corpus: Corpus) -> dict[str, Any]:
         tables["groups trained on"] = corpus.trained
     if corpus.held_out:
         tables["groups held out"] = corpus.held_out
+    if corpus.validation:
+        tables["validation sets"] = corpus.validation
     return {
         "corpus": corpus,
         "splits": _splits(corpus),
         "colors": colors,
         "bar": Markup(stacked_bar("what became of the files", pieces)),
+        "meanings": meanings(list(corpus.dropped), corpus.basis.verdicts),
+        "step_tables": step_tables(corpus.languages),
+        "token_lengths": token_lengths(corpus.languages),
         "tables": {name: largest(counted) for name, counted in tables.items()},
     }
 

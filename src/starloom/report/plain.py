@@ -43,6 +43,18 @@ def count(number: float) -> str:
     return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.4g}"
 
 
+def amount(number: float) -> str:
+    """A large number with three digits: 9,999, 12.3 k, 4.56 M."""
+    value = float(number)
+    if value < 10_000:
+        return count(value)
+    for unit in ("k", "M", "G"):
+        value /= 1000
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.3g} {unit}"
+    return f"{value / 1000:.3g} T"
+
+
 def several(number: float, noun: str) -> str:
     """1 file, 2 files."""
     return f"{count(number)} {noun}{'s' * (number != 1)}"
