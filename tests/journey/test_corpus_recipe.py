@@ -6,7 +6,6 @@ import ast
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,7 +171,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
         context=64,
         heldout=0.0,
     )
-    pool, known = Local(1), {}
+    pool = Local(1)
+    known: dict[int, Built] = {}
     for goal in journey.goals:
         build(goal, Store(folder / "store"), Runtime(workers=1, cluster=pool), built=known)
     return {name: known[id(stage)] for name, stage in journey.steps().items()}
