@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sysconfig
 from importlib import resources
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corpus.labeled_languages import LABELED, WRITTEN_AFTERWARDS
 from corpus.planted import made, plant, rows
 from starloom.corpus import Language, Read
-from starloom.corpus.language import check_languages, language_of, languages, shebang
+from starloom.corpus.language import check_languages, language_of, languages, languages_of, shebang
+from starloom.corpus.language_rules import BEHIND, FIRST
 from starloom.errors import ConfigError
 
 TABLE = json.loads((resources.files("starloom.corpus") / "data" / "languages.json").read_text("utf-8"))
@@ -83,6 +87,50 @@ def test_a_shebang_counts_only_without_an_extension() -> None:
     assert language_of(b".hidden", text)[:2] == ("Python", "shebang")
     assert language_of(b"run.txt", text).value == "Text"
     assert language_of(b"run.m", text).value is None
+
+
+@pytest.mark.parametrize(("name", "language", "text"), [*LABELED, *WRITTEN_AFTERWARDS])
+def test_content_tells_what_the_extension_does_not(name: str, language: str, text: str) -> None:
+    assert language_of(name.encode(), text).value == language
+
+
+def test_a_shard_is_told_apart_as_each_of_its_files_is() -> None:
+    """Files are asked by extension, many at once: no file may have its neighbor's answer."""
+    samples = [*LABELED, *WRITTEN_AFTERWARDS, ("none.py", "Python", "x"), ("unread.h", "C", None)]
+    files = pa.table(
+        {
+            "id": pa.array([number.to_bytes(16, "big") for number in range(len(samples))], pa.binary(16)),
+            "path": pa.array([name.encode() for name, _, _ in samples], pa.binary()),
+            "text": pa.array([text for _, _, text in samples], pa.string()),
+        }
+    )
+    found = languages_of(files)["value"].to_pylist()
+    assert found == [language for _, language, _ in samples]
+
+
+def test_rules_of_ours_name_languages_that_linguist_knows() -> None:
+    for rules in [*FIRST.values(), *BEHIND.values()]:
+        assert {language for language, _ in rules} <= set(languages())
+
+
+COMMENT = st.lists(
+    st.sampled_from(["class of", "try to", "namespace std::string", "template <int>", "private:", "#include <vector>"])
+)
+
+
+@given(COMMENT, st.sampled_from(["/* {} */", "// {}", "/*\n * {}\n */"]))
+def test_comments_make_no_c_header_cpp(words: list[str], form: str) -> None:
+    comment = form.replace("{}", "\n{}\n".join(words) if form[1] == "*" else " ".join(words))
+    assert language_of(b"a.h", f"#ifndef A\n#define A\n{comment}\nint f(int x);\n#endif\n").value == "C"
+
+
+def test_headers_of_python_are_c() -> None:
+    folder = Path(sysconfig.get_paths()["include"])
+    headers = [path for path in folder.glob("**/*.h") if "internal" not in path.parts]
+    if len(headers) < 20:
+        pytest.skip("this Python carries no headers")
+    other = [path.name for path in headers if language_of(b"x.h", path.read_text("utf-8")).value != "C"]
+    assert len(other) <= len(headers) // 50, other
 
 
 @given(st.binary(max_size=40), st.text(max_size=40))

@@ -162,7 +162,7 @@ def _find_languages(call: tuple[Built, str], folder: Path) -> Facts:
 class Language(Stage):
     """Language of each file as an attribute beside it."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     files: Stage
 
     def produce(self, work: Work) -> None:

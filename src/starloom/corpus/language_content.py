@@ -15,55 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from starloom.corpus.language_rules import BEHIND, FIRST, PASSED_OVER, rules_for
+
 HEAD = 50 * 1024  # characters of a file that are looked at (linguist `heuristics.rb`: HEURISTICS_CONSIDER_BYTES)
-
-# `package A;` is no Raku, whatever else looks like it; asked first, our choice.
-_FIRST = {one: [{"language": "Perl", "all": [{"any": [r"(?m)^package\s+[\w:]+\s*;"]}]}] for one in (".pl", ".pm", ".t")}
-
-# Asked after linguist's rules, where linguist would ask its trained classifier; our choice.
-_OURS: dict[str, list[dict[str, Any]]] = {
-    extension: [{"language": language, "all": [{"any": [f"(?m){one}" for one in patterns]}]} for language, patterns in rules]
-    for extension, rules in {
-        ".cl": [("OpenCL", [r"\b(?:__)?kernel\s+void\b", r"\bget_global_id\s*\("])],
-        ".d": [("Makefile", [r"^[^\s:#][^:#\n]*:(?:\s|\\|$)"])],  # a compiler's dependency file
-        ".fs": [("F#", [r"^\s*(?:let|type|module|open|namespace)\s"]), ("GLSL", [r"\bgl_Frag\w+\b", r"^\s*void\s+main\s*\("])],
-        ".inc": [
-            ("C++", [r"^[ \t]*#(?:include|define|ifdef|ifndef|if|undef|pragma)\b"]),
-            ("Assembly", [r"^\s*(?:%(?:define|macro|include|if)|\.(?:macro|equ|text|globl)|\w+\s+(?:equ|EQU|db|dw|dd)\s)"]),
-            ("Pascal", [r"(?i)^\s*(?:procedure|function|unit|uses|var|const|type)\s.*;?\s*$", r"\{\$(?:IFDEF|DEFINE)"]),
-            ("Shell", [r"^\s*(?:if \[|export \w+=|fi$|esac$)"]),
-            ("Makefile", [r"^[\w.$()%/-]+\s*(?:[:?+]?=|:)\s*\S?", r"^\t\S"]),
-        ],
-        ".h": [("C++", [r"^\s*#\s*include\s*<[a-z_]+>", r"^[^/*\n]*\b\w+::\w"])],
-        ".m": [
-            ("Objective-C", [r"^[ \t]*#[ \t]*(?:import|include|define|ifdef|ifndef)\b"]),
-            ("Mathematica", [r"\b(?:BeginPackage|Begin|Module|Needs|SetAttributes)\[", r"^\s*\w+\[[^\]]*_[^\]]*\]\s*:?="]),
-            (
-                "MATLAB",
-                [
-                    r"^\s*function\b[^;{]*$",
-                    r"^\s*(?:end(?:if|for|while|function)?|clc|clear|close all|hold on);?\s*$",
-                    r"^\s*[\w.(),: ]+\s*=\s*[^=].*;\s*(?:%.*)?$",
-                    r"\.\.\.\s*$",
-                ],
-            ),
-        ],
-        ".mm": [("Objective-C++", [r"^\s*(?:@(?:interface|implementation|end|import)|#\s*(?:import|include))\b"])],
-        ".pl": [
-            ("Perl", [r"^\s*(?:my|our|local)\s*[\$@%(]", r"^\s*(?:sub\s+\w+|package\s+[\w:]+|require\s)", r"^=(?:head\d|pod|cut)\b"]),
-            ("Prolog", [r"^[a-z]\w*\([^()]*\)\.\s*$"]),
-        ],
-        ".pm": [("Perl", [r"^\s*(?:package\s+[\w:]+|sub\s+\w+|=head\d)"])],
-        ".r": [("R", [r"^\s*(?:library|require|source)\s*\(", r"\bfunction\s*\("])],
-        ".rs": [("Rust", [r"\b(?:fn|struct|enum|impl|let(?:\s+mut)?|pub|use|mod)\s+\w", r"^\s*//[/!]"])],
-        ".t": [("Perl", [r"^\s*(?:my|our)\s*[\$@%(]", r"\bTest::(?:More|Simple)\b"])],
-        ".v": [
-            ("Verilog", [r"^\s*(?:module|endmodule|wire|reg|assign|input|output)\b"]),
-            ("Coq", [r"^\s*(?:Theorem|Lemma|Definition|Fixpoint|Inductive|From\s+\w+\s+Require)\b"]),
-            ("V", [r"^\s*(?:pub\s+)?fn\s+\w+", r"^\s*module\s+\w+\s*$", r"^import\s+[\w.]+\s*$"]),
-        ],
-    }.items()
-}  # fmt: skip
 
 
 @cache
@@ -75,28 +29,40 @@ def _data() -> dict[str, Any]:
 
 def asked(extension: str) -> bool:
     """Whether files of an extension are told apart by content."""
-    return extension in _data()["heuristics"] or extension in _OURS
+    return extension in _data()["heuristics"] or extension in FIRST or extension in BEHIND
+
+
+@cache
+def _rules(extension: str) -> list[dict[str, Any]]:
+    """Ours, linguist's, ours again. Linguist's last rule for an extension may hold always: that stands behind all."""
+    linguists = _data()["heuristics"].get(extension, [])
+    rules = [*rules_for(extension, FIRST), *linguists, *rules_for(extension, BEHIND)]
+    return sorted(rules, key=lambda rule: not rule["all"])
 
 
 @cache
 def possible(extension: str) -> frozenset[str]:
     """The languages that a rule for this extension names."""
-    rules = [*_data()["heuristics"].get(extension, []), *_OURS.get(extension, [])]
-    return frozenset(rule["language"] for rule in rules)
+    return frozenset(rule["language"] for rule in _rules(extension))
 
 
 def languages_by_content(extension: str, heads: Sequence[str]) -> list[str | None]:
     """For each text of one extension, the language of the first rule that holds; None where none does."""
     texts = pa.array(heads, pa.string())
+    if extension in PASSED_OVER:
+        texts = pc.replace_substring_regex(texts, PASSED_OVER[extension], "\n")
     found: list[str | None] = [None] * len(heads)
-    rules = [*_FIRST.get(extension, []), *_data()["heuristics"].get(extension, []), *_OURS.get(extension, [])]
-    # linguist's last rule for an extension may hold always: ours come before it, they know more
-    rules.sort(key=lambda rule: not rule["all"])
-    for rule in rules:
-        if None not in found:
+    open_ = list(range(len(heads)))  # texts without an answer, which alone are asked on
+    for rule in _rules(extension):
+        if not open_:
             break
         holds = _holds(rule["all"], texts)
-        found = [one or (rule["language"] if held else None) for one, held in zip(found, holds, strict=True)]
+        for row, held in zip(open_, holds, strict=True):
+            if held:
+                found[row] = rule["language"]
+        left = pa.array([not held for held in holds], pa.bool_())
+        open_ = [row for row, held in zip(open_, holds, strict=True) if not held]
+        texts = texts.filter(left)
     return found
 
 
