@@ -65,7 +65,7 @@ class Copied(Stage):
                 shutil.copyfile(path, unit.path(path.name))
 
 
-def row(rendered: Rendered, split: str = "train", weight: float = 1.0) -> dict[str, Any]:
+def row(rendered: Rendered, split: str = "train", weight: float = 1.0, validation: str | None = None) -> dict[str, Any]:
     """A row of a mix."""
     first = next((part.source for part in rendered.parts if part.source is not None), bytes(16))
     return {
@@ -77,13 +77,17 @@ def row(rendered: Rendered, split: str = "train", weight: float = 1.0) -> dict[s
         "edits": [{name: getattr(edit, name) for name in Edit.__dataclass_fields__} for edit in rendered.edits],
         "group": "g",
         "split": split,
+        "validation": validation,
         "weight": weight,
     }
 
 
-def file_row(text: str, number: int = 0, split: str = "train", weight: float = 1.0) -> dict[str, Any]:
+def file_row(
+    text: str, number: int = 0, split: str = "train", weight: float = 1.0, validation: str | None = None
+) -> dict[str, Any]:
     """A row that holds one file and the end of the document."""
-    return row(Rendered((Part(None, text, source_id(number), "text"), Part("end_of_document", ""))), split, weight)
+    rendered = Rendered((Part(None, text, source_id(number), "text"), Part("end_of_document", "")))
+    return row(rendered, split, weight, validation)
 
 
 def source_id(number: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_mix import documents, file_row, pack_stage, packed, row, source_id, texts, vocabulary
+from small_mix import PROSE, documents, file_row, pack_stage, packed, row, source_id, texts, vocabulary
 
 from starloom.cluster import Local
 from starloom.corpus.rendered import Part, Rendered
@@ -17,7 +18,7 @@ from starloom.errors import DamagedError, StoreError, TokenizerError
 from starloom.stage import Runtime, build
 from starloom.store import Built, Store
 from starloom.tokens.bpe import Vocabulary
-from starloom.tokens.pack import HEADER_BYTES, header, open_tokens, repeats, tokenize
+from starloom.tokens.pack import HEADER_BYTES, header, open_tokens, repeats, tokenize, validation_ranges
 from starloom.tokens.special import every_spelling
 
 WORDS = vocabulary()
@@ -110,7 +111,15 @@ def test_a_pack_holds_the_splits_apart_and_its_vocabulary_beside_them() -> None:
 
 
 def test_the_files_are_the_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
-    shards = [[file_row(f"x = {number}\n" * 9, number * 10 + shard) for number in range(5)] for shard in range(3)]
+    shards = [
+        [
+            file_row(
+                f"x = {number}\n" * 9, number * 10 + shard, *(("heldout", 1, f"set {number}") if number % 2 else ())
+            )
+            for number in range(5)
+        ]
+        for shard in range(3)
+    ]
     stage = pack_stage(tmp_path, shards, 32, WORDS)
     alone = build(stage, Store(tmp_path / "alone"), Runtime())
     pool = Local(2)
@@ -129,6 +138,52 @@ def test_a_control_that_the_family_lacks_names_the_shard(tmp_path: Path) -> None
         TokenizerError, match=r"part-00000.parquet: the santacoder family has no control token 'repository'"
     ):
         build(stage, Store(tmp_path / "store"), Runtime())
+
+
+SETS = ("language:Python", "language:C", "kind:issue", "größe, 1", None, None)
+splits = st.sampled_from([("train", None), *(("heldout", name) for name in SETS)])
+
+
+@settings(max_examples=30)
+@given(shards=st.lists(st.lists(st.tuples(splits, st.sampled_from(PROSE)), max_size=6), min_size=1, max_size=3))
+def test_each_named_validation_set_is_one_range_and_the_rest_keeps_its_order(
+    shards: list[list[tuple[tuple[str, str | None], str]]],
+) -> None:
+    rows = [
+        [file_row(text, 10 * shard + n, split, validation=name) for n, ((split, name), text) in enumerate(own)]
+        for shard, own in enumerate(shards)
+    ]
+    wanted = [  # by the rows themselves: sets by name, none last, else as they come
+        (name, shard, number, text)
+        for shard, own in enumerate(shards)
+        for number, ((split, name), text) in enumerate(own)
+        if split == "heldout"
+    ]
+    wanted.sort(key=lambda one: (one[0] is None, one[0] or ""))
+    with packed(rows) as built:
+        assert tokens_of(built, "heldout") == [
+            token for *_, text in wanted for token in [*WORDS.encode(text), WORDS.end_of_document]
+        ]
+        segments = segments_of(built, "heldout")
+        assert [(one["source"], one["shard"], one["row"]) for one in segments] == [
+            (source_id(10 * shard + number), shard, number) for _, shard, number, _ in wanted
+        ]
+        ranges = validation_ranges(built)
+        assert list(ranges) == sorted({name for name, *_ in wanted if name is not None})
+        for name, (start, end) in ranges.items():
+            inside = {one["source"] for one in segments if start <= one["start"] and one["end"] <= end}
+            assert inside == {source_id(10 * shard + number) for own, shard, number, _ in wanted if own == name}
+        said = json.loads(built.read_bytes("validation.json")) if ranges else {}
+        for name, entry in said.items():
+            texts_ = [text for own, _, _, text in wanted if own == name]
+            assert (entry["rows"], entry["bytes"]) == (len(texts_), sum(len(text.encode()) for text in texts_))
+        assert ("validation.json" in built.manifest["files"]) == bool(ranges)
+        assert [one["source"] for one in segments_of(built)] == [
+            source_id(10 * shard + number)
+            for shard, own in enumerate(shards)
+            for number, ((split, _), _) in enumerate(own)
+            if split == "train"
+        ]
 
 
 def test_a_weight_repeats_training_rows_as_often_as_it_says() -> None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from starloom.corpus.fields import value_of
 from starloom.corpus.rendered import Rendered, Span
 from starloom.errors import ConfigError, DamagedError, StoreError
-from starloom.lineage.journal import Journal
+from starloom.lineage.journal import Journal, store_of
 from starloom.store import Built
+from starloom.tokens.blend import Blend, open_packs
 from starloom.tokens.dataset import Dataset, Replay
 from starloom.tokens.fim import FIM
 
@@ -53,15 +52,20 @@ def sequences_of(journal: Journal, model: Built, step: int) -> list[Sequence]:
     Every range is read again from the stored file and compared with the bytes of the tokens: DamagedError if they
     differ. Raises ConfigError for a step that the run does not have.
     """
-    packed = journal.before(model, "packed")
     steps = int(model.manifest["resolved"]["steps"])
     if not 1 <= step <= steps:
         raise ConfigError(f"{model.directory} was trained for {steps:,} steps, counted from 1; there is no step {step}")
-    dataset = Dataset(packed, "train")
-    settings = model.manifest["settings"]
-    replay = dataset.replay(step=step - 1, **_order(settings))
-    texts = _Texts(journal, packed, replay)
-    return [_sequence(dataset, replay, line, texts) for line in range(len(replay.ids))]
+    packs, dataset = _batches(model)
+    replay = dataset.replay(step=step - 1, **_order(model.manifest["settings"]))
+    texts = {pack: _Texts(journal, packs[pack], replay) for pack in {place.pack for place in replay.places}}
+    return [_sequence(dataset, replay, line, texts[place.pack]) for line, place in enumerate(replay.places)]
+
+
+def _batches(model: Built) -> tuple[list[Built], Dataset | Blend]:
+    """The packs that a run was trained on, and its batches."""
+    store, packed = store_of(model.directory), model.manifest["inputs"]["packed"]
+    packs = [Built.open(store.directory("", one)) for one in (packed if isinstance(packed, list) else [packed])]
+    return packs, open_packs(packs, model.manifest["settings"].get("mixture", ()))
 
 
 def _order(settings: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class _Texts:
         return value_of(self.files[span.source], span.field)[span.start : span.end]
 
 
-def _sequence(dataset: Dataset, replay: Replay, line: int, texts: _Texts) -> Sequence:
+def _sequence(dataset: Dataset | Blend, replay: Replay, line: int, texts: _Texts) -> Sequence:
     vocabulary = dataset.vocabulary
     ids = replay.ids[line].tolist()
     spans: list[Found] = []
@@ -128,8 +132,10 @@ def _sequence(dataset: Dataset, replay: Replay, line: int, texts: _Texts) -> Seq
                 )
         spans += map(texts.found, here)
     controls = sum(vocabulary.is_control(one) for one in ids)
-    epoch, sample = replay.samples[line]
-    return Sequence(epoch, sample, len(ids), controls, vocabulary.decode(ids, spell_controls=True), _merged(spans))
+    place = replay.places[line]
+    return Sequence(
+        place.epoch, place.sample, len(ids), controls, vocabulary.decode(ids, spell_controls=True), _merged(spans)
+    )
 
 
 def _runs(replay: Replay, line: int) -> Iterable[tuple[int, range, int, int]]:
@@ -171,18 +177,14 @@ def _merged(spans: list[Found]) -> list[Found]:
 
 
 def steps_that_saw(packed: Built, model: Built, start: int, end: int) -> list[int]:
-    """Steps of a run, counted from 1, whose batch held any of the training tokens [start, end)."""
-    from starloom.tokens.dataset import permuted
-
-    dataset = Dataset(packed, "train")
+    """Steps of a run, counted from 1, whose batch held any of the training tokens [start, end) of one of its packs."""
+    packs, dataset = _batches(model)
     order = _order(model.manifest["settings"])
     seen = int(model.manifest["resolved"]["steps"]) * order["size"]
     first = max(0, (start - 1) // dataset.context)  # a sample holds one token more than its context
-    last = min((end - 1) // dataset.context, dataset.samples - 1)
-    found: list[int] = []
-    for epoch in range(-(-seen // dataset.samples) if dataset.samples else 0):
-        positions = np.arange(min(dataset.samples, seen - epoch * dataset.samples))
-        samples = permuted(positions, dataset.samples, seed=order["seed"], epoch=epoch)
-        hits = positions[(samples >= first) & (samples <= last)] + epoch * dataset.samples
-        found += (hits // order["size"] + 1).tolist()
-    return sorted(set(found))
+    last = (end - 1) // dataset.context
+    found: set[int] = set()
+    for number in (number for number, pack in enumerate(packs) if pack.fingerprint == packed.fingerprint):
+        positions = dataset.positions(first, last, seed=order["seed"], before=seen, pack=number)
+        found.update((positions // order["size"] + 1).tolist())
+    return sorted(found)

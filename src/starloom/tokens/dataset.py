@@ -7,6 +7,7 @@ An epoch visits every sample once, in an order that is a function of (seed, epoc
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from starloom.store import Built
 from starloom.tokens import fim as infilling
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM, Ids
-from starloom.tokens.pack import SPLITS, open_tokens
+from starloom.tokens.pack import SPLITS, open_tokens, validation_ranges
 
 _ROUNDS = 8  # of the Feistel network; four hide the input (Luby and Rackoff), eight are still cheap
 
@@ -47,6 +48,14 @@ def permuted(positions: npt.ArrayLike, count: int, *, seed: int, epoch: int) -> 
     while (outside := found >= count).any():
         found[outside] = walked(found[outside])
     return found.astype(np.int64)
+
+
+class Place(NamedTuple):
+    """Which sample a line of a batch holds: in which epoch of which pack (0 where there is one only)."""
+
+    epoch: int
+    sample: int
+    pack: int = 0
 
 
 class Origin(NamedTuple):
@@ -79,7 +88,7 @@ class Replay:
     segments: Ids
     starts: Ids
     ends: Ids
-    samples: list[tuple[int, int]]  # epoch and sample of each line of the batch
+    places: list[Place]  # of each line of the batch
     table: Segments
 
     def origin(self, line: int, token: int) -> Origin | None:
@@ -98,16 +107,29 @@ class Replay:
 
 
 class Dataset:
-    """One split of a `Pack`, memory-mapped; header and size are checked here, ids as they are read."""
+    """One split of a `Pack`, or one named validation set of it, memory-mapped; header and size are checked here, ids as
+    they are read.
 
-    def __init__(self, packed: Built, split: str = "train") -> None:
+    Raises ConfigError for a split or a set that the pack has not, with those that it has.
+    """
+
+    def __init__(self, packed: Built, split: str = "train", *, validation: str | None = None) -> None:
         if split not in SPLITS:
             raise ConfigError(f"a pack has no split '{split}'; it has {' and '.join(SPLITS)}")
         self.packed = packed
         self.split = split
         self.context = int(packed.manifest["settings"]["context"])
         self.vocabulary = Vocabulary.load(packed)
-        self.tokens = open_tokens(packed.path(f"tokens-{split}.bin"))
+        tokens = open_tokens(packed.path(f"tokens-{split}.bin"))
+        self.first, self.end = 0, len(tokens)  # range of the split's tokens
+        if validation is not None:
+            self.first, self.end = _range_of(packed, split, validation)
+            if self.end > len(tokens):
+                raise DamagedError(
+                    f"the validation set '{validation}' in {packed.directory} ends at {self.end:,} of {len(tokens):,} "
+                    "tokens; build its pack again"
+                )
+        self.tokens = tokens[self.first : self.end]
         self.samples = max(0, len(self.tokens) - 1) // self.context
 
     def sample(self, index: int) -> Ids:
@@ -122,57 +144,77 @@ class Dataset:
             )
         return ids
 
-    def places(self, *, seed: int, step: int, size: int) -> list[tuple[int, int]]:
-        """Epoch and sample of each line of a batch. Raises ConfigError when the split is shorter than one sample."""
+    def places(self, *, seed: int, step: int, size: int) -> list[Place]:
+        """What each line of a batch holds. Raises ConfigError when the split is shorter than one sample."""
+        return self.places_at(range(step * size, (step + 1) * size), seed=seed)
+
+    def places_at(self, positions: Sequence[int], *, seed: int) -> list[Place]:
+        """What lies at ascending positions of the endless sequence of samples, epoch after epoch."""
         if self.samples == 0:
             raise ConfigError(
                 f"the {self.split} split in {self.packed.directory} has {len(self.tokens):,} tokens, too few for a sample "
                 f"of {self.context + 1}; read more, or set pack.context lower"
             )
-        positions = range(step * size, (step + 1) * size)
         epochs = sorted({position // self.samples for position in positions})
         found = []
         for epoch in epochs:
             inside = [position % self.samples for position in positions if position // self.samples == epoch]
-            found += [(epoch, index) for index in permuted(inside, self.samples, seed=seed, epoch=epoch).tolist()]
+            order = permuted(inside, self.samples, seed=seed, epoch=epoch).tolist()
+            found += [Place(epoch, index) for index in order]
         return found
+
+    def positions(self, first: int, last: int, *, seed: int, before: int, pack: int = 0) -> Ids:
+        """The positions below `before` at which samples `first` to `last` lie, ascending."""
+        assert pack == 0, "a split is of one pack"
+        found = [np.zeros(0, np.int64)]
+        for epoch in range(-(-before // self.samples) if self.samples else 0):
+            here = np.arange(min(self.samples, before - epoch * self.samples))
+            samples = permuted(here, self.samples, seed=seed, epoch=epoch)
+            found.append(here[(samples >= first) & (samples <= last)] + epoch * self.samples)
+        return np.concatenate(found)
 
     def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None) -> Ids:
         """The ids of one training step, [size, context + 1]: a function of the arguments and nothing else."""
-        return np.stack(
-            [self._permuted(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)]
-        )
+        return np.stack([self.line(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)])
 
-    def _permuted(self, place: tuple[int, int], seed: int, fim: FIM | None) -> infilling.FimSample:
-        epoch, index = place
+    def line(self, place: Place, seed: int, fim: FIM | None) -> infilling.FimSample:
+        """One line of a batch."""
         return infilling.apply(
-            self.sample(index), self.vocabulary, fim or FIM(rate=0), seed=seed, epoch=epoch, sample=index
+            self.sample(place.sample),
+            self.vocabulary,
+            fim or FIM(rate=0),
+            seed=seed,
+            epoch=place.epoch,
+            sample=place.sample,
         )
 
     @cached_property
     def segments(self) -> Segments:
-        """Which file each stretch of tokens came from, SHA-256 checked."""
+        """Which file each stretch of `tokens` came from, SHA-256 checked."""
         table = self.packed.table(f"segments-{self.split}.parquet")
         numbers: dict[str, Any] = {
             name: table[name].to_numpy().astype(np.int64) for name in ("start", "end", "byte_start", "shard", "row")
         }
-        bounds_agree = np.array_equal(numbers["start"][1:], numbers["end"][:-1])
-        if not bounds_agree or (int(numbers["end"][-1]) if table.num_rows else 0) != len(self.tokens):
+        mine = (numbers["start"] >= self.first) & (numbers["end"] <= self.end)
+        numbers = {name: column[mine] for name, column in numbers.items()}
+        for name in ("start", "end"):
+            numbers[name] -= self.first
+        bounds = np.concatenate([[0], numbers["end"]])
+        if not np.array_equal(numbers["start"], bounds[:-1]) or bounds[-1] != len(self.tokens):
             raise DamagedError(f"the segments in {self.packed.directory} do not cover its tokens; build it again")
-        return Segments(**numbers, source=table["source"].to_pylist())
+        return Segments(**numbers, source=table["source"].filter(mine).to_pylist())
 
     def replay(self, *, seed: int, step: int, size: int, fim: FIM | None = None) -> Replay:
         """The batch of these arguments again, and where each of its tokens comes from, through FIM."""
         places = self.places(seed=seed, step=step, size=size)
-        lines = [self._origins(place, self._permuted(place, seed, fim)) for place in places]
-        ids, segments, starts, ends = (np.stack(column) for column in zip(*lines, strict=True))
-        return Replay(ids, segments, starts, ends, places, self.segments)
+        lines = [self.origins(place, self.line(place, seed, fim)) for place in places]
+        return Replay(*stacked(lines), places, self.segments)
 
-    def _origins(self, place: tuple[int, int], after: infilling.FimSample) -> tuple[Ids, Ids, Ids, Ids]:
-        """Ids, segments, and rendered bytes of the tokens of one sample after FIM."""
+    def origins(self, place: Place, after: infilling.FimSample) -> Line:
+        """The tokens of one line after FIM with their segments and rendered bytes."""
         table, lengths = self.segments, self.vocabulary.byte_lengths
-        first = place[1] * self.context
-        ids = self.sample(place[1])
+        first = place.sample * self.context
+        ids = self.sample(place.sample)
         offsets = np.zeros(len(ids), np.int64)
         np.cumsum(lengths[ids[:-1]], out=offsets[1:])
         segment = np.searchsorted(table.start, first + np.arange(len(ids)), side="right") - 1
@@ -185,4 +227,29 @@ class Dataset:
         origins = np.where(added, 0, after.origins)
         starts = np.where(added, 0, rendered[origins] + after.starts - offsets[origins])
         ends = starts + after.ends - after.starts
-        return after.ids, np.where(added, infilling.INSERTED, segment[origins]), starts, ends
+        return Line(after.ids, np.where(added, infilling.INSERTED, segment[origins]), starts, ends)
+
+
+class Line(NamedTuple):
+    """One line of a `Replay`."""
+
+    ids: Ids
+    segments: Ids
+    starts: Ids
+    ends: Ids
+
+
+def stacked(lines: Sequence[Line]) -> tuple[Ids, Ids, Ids, Ids]:
+    """Lines as arrays of a batch: ids, segments, starts and ends."""
+    ids, segments, starts, ends = (np.stack(column) for column in zip(*lines, strict=True))
+    return ids, segments, starts, ends
+
+
+def _range_of(packed: Built, split: str, validation: str) -> tuple[int, int]:
+    if split != "heldout":
+        raise ConfigError(f"the validation set '{validation}' lies in the heldout split, not in {split}")
+    ranges = validation_ranges(packed)
+    if validation not in ranges:
+        known = f"it has {', '.join(sorted(ranges))}" if ranges else "mix.validation names none"
+        raise ConfigError(f"{packed.directory} has no validation set '{validation}'; {known}")
+    return ranges[validation]

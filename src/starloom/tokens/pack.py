@@ -2,16 +2,18 @@
 
 `tokens-{split}.bin` is a header of 64 bytes and little-endian tokens of 2 or 4 bytes; `segments-{split}.parquet` has a
 row for each file: its tokens, the controls before it among them, and the bytes of the row's rendered text that they hold.
+Held-out rows of a named validation set lie together, sets by name and rows without one last; `validation.json`, there
+when any is named, has each set's range of tokens, bytes and rows.
 """
 
 from __future__ import annotations
 
-import shutil
+import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from starloom.corpus.rendered import Rendered
 from starloom.errors import ConfigError, DamagedError, StoreError, TokenizerError
 from starloom.records import ID_BYTES, uniform
 from starloom.stage import Facts, Stage, Work
-from starloom.store import Built, write_table
+from starloom.store import Built, canonical_json, write_table
 from starloom.tokens.bpe import Vocabulary
 
 SPLITS = ("train", "heldout")
@@ -29,6 +31,7 @@ FORMAT = 1
 _HEADER = struct.Struct("<8sIIQ40x")  # magic, format, bytes per token, tokens
 HEADER_BYTES = _HEADER.size
 ROWS_AT_ONCE = 256  # rows that are encoded in one call
+VALIDATION = "validation.json"
 
 assert HEADER_BYTES == 64
 
@@ -121,6 +124,8 @@ def repeats(weight: float, row_id: bytes) -> int:
 class Pack(Stage):
     """The tokens of a mix in its order, with the vocabulary's files beside them. A model of `context` tokens reads it."""
 
+    version: ClassVar[int] = 2
+
     clean: Stage
     vocab: Stage
     context: int = 8192  # StarCoderBase
@@ -132,20 +137,69 @@ class Pack(Stage):
         vocabulary = Vocabulary.load(vocab)
         units = {name.removesuffix(".parquet"): (mix, vocab, shard, name) for shard, name in enumerate(mix.parts())}
         shards = list(work.map(pack_shard, units, scratch=True))
-        totals = {split: sum(facts[split]["tokens"] for _, facts in shards) for split in SPLITS}
-        sizes = {split: sum(facts[split]["bytes"] for _, facts in shards) for split in SPLITS}
+        stretches = {
+            split: in_order(Stretch(unit, *one) for unit, facts in shards for one in facts[split]) for split in SPLITS
+        }
+        totals = {split: sum(one.tokens for one in stretches[split]) for split in SPLITS}
+        sizes = {split: sum(one.size_bytes for one in stretches[split]) for split in SPLITS}
+        named = named_ranges(stretches["heldout"])
         with work.unit("tokens") as unit:
             for name, data in vocabulary.files(max_length=self.context).items():
                 unit.path(name).write_bytes(data)
-            for split in SPLITS:
-                names = [work.directory / f"{name}.{split}" for name, _ in shards]
-                _join_tokens(unit.path(f"tokens-{split}.bin"), names, _itemsize(vocabulary), totals[split])
-                _join_segments(unit.path(f"segments-{split}.parquet"), names)
+            for split, own in stretches.items():
+                _join_tokens(unit.path(f"tokens-{split}.bin"), work.directory, split, own, _itemsize(vocabulary))
+                _join_segments(unit.path(f"segments-{split}.parquet"), work.directory, split, own)
+            if named:
+                unit.path(VALIDATION).write_bytes(canonical_json(named))
         for _, facts in shards:
             work.count(rows_in=facts["rows_in"], rows_out=facts["rows_out"])
         work.count(tokens=totals, bytes=sizes)
+        if named:
+            work.count(validation_tokens={name: end - start for name, (start, end) in _ranges(named).items()})
         ratio = f", {sum(sizes.values()) / sum(totals.values()):.2f} bytes per token" if sum(totals.values()) else ""
         work.summary = " + ".join(f"{totals[split]:,} {split}" for split in SPLITS) + f" tokens{ratio}"
+
+
+class Stretch(NamedTuple):
+    """Tokens of one shard and split that stay together: those of one named validation set, or of none."""
+
+    unit: str
+    validation: str | None
+    rows: int
+    size_bytes: int
+    first_token: int  # in the shard's file of this split
+    tokens: int
+    first_segment: int
+    segments: int
+
+
+def in_order(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Named sets by name, then what has no name; shards in their order within each."""
+    return sorted(stretches, key=lambda one: (one.validation is None, one.validation or ""))
+
+
+def named_ranges(stretches: Sequence[Stretch]) -> dict[str, dict[str, Any]]:
+    """Name → tokens [start, end), bytes and rows of each named set of a split whose stretches lie in this order."""
+    found: dict[str, dict[str, Any]] = {}
+    at = 0
+    for one in stretches:
+        if one.validation is not None:
+            entry = found.setdefault(one.validation, {"tokens": [at, at], "bytes": 0, "rows": 0})
+            assert entry["tokens"][1] == at, "a set is one range"
+            entry["tokens"][1] += one.tokens
+            entry["bytes"] += one.size_bytes
+            entry["rows"] += one.rows
+        at += one.tokens
+    return found
+
+
+def validation_ranges(packed: Built) -> dict[str, tuple[int, int]]:
+    """Name → range of held-out tokens of each named validation set of a pack, SHA-256 checked."""
+    return _ranges(json.loads(packed.read_bytes(VALIDATION))) if VALIDATION in packed.manifest["files"] else {}
+
+
+def _ranges(named: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    return {name: (entry["tokens"][0], entry["tokens"][1]) for name, entry in named.items()}
 
 
 def pack_shard(call: tuple[Built, Built, int, str], folder: Path) -> Facts:
@@ -153,38 +207,54 @@ def pack_shard(call: tuple[Built, Built, int, str], folder: Path) -> Facts:
     mix, vocab, shard, name = call
     vocabulary = Vocabulary.load(vocab)
     dtype = f"<u{_itemsize(vocabulary)}"
+    table = mix.table(name, ["id", "parts", "edits", "split", "validation", "weight"])
+    splits = table["split"].to_pylist()
+    if foreign := set(splits) - set(SPLITS):
+        raise StoreError(f"{mix.path(name)} has a row of split '{min(foreign)}'; it is one of {', '.join(SPLITS)}")
+    sets = [
+        set_ if split == "heldout" else None
+        for split, set_ in zip(splits, table["validation"].to_pylist(), strict=True)
+    ]
+    order = sorted(range(table.num_rows), key=lambda row: (sets[row] is None, sets[row] or ""))
     segments: dict[str, list[tuple[Segment, int]]] = {split: [] for split in SPLITS}
-    said: dict[str, Any] = {"rows_in": 0, "rows_out": 0, **{split: {"tokens": 0, "bytes": 0} for split in SPLITS}}
-    table = mix.table(name, ["id", "parts", "edits", "split", "weight"])
+    tokens = dict.fromkeys(SPLITS, 0)
+    stretches: dict[tuple[str, str | None], list[int]] = {}  # (split, set) → rows, bytes, tokens, segments
+    said: Facts = {"rows_in": table.num_rows, "rows_out": 0}
     stem = name.removesuffix(".parquet")
     files = {split: (folder / f"{stem}.{split}.bin").open("wb") for split in SPLITS}
     try:
-        for begin in range(0, table.num_rows, ROWS_AT_ONCE):
-            rows = table.slice(begin, ROWS_AT_ONCE).to_pylist()
+        for begin in range(0, len(order), ROWS_AT_ONCE):
+            numbers = order[begin : begin + ROWS_AT_ONCE]
+            rows = table.take(numbers).to_pylist()
             rendered = [Rendered.of_row(row) for row in rows]
             try:
                 packed = list(tokenize(rendered, vocabulary))
             except TokenizerError as error:
                 raise TokenizerError(f"{mix.path(name)}: {error}") from None
-            for place, (row, (ids, found)) in enumerate(zip(rows, packed, strict=True)):
+            for number, row, (ids, found) in zip(numbers, rows, packed, strict=True):
                 split = row["split"]
-                if split not in SPLITS:
-                    raise StoreError(f"{mix.path(name)} has a row of split '{split}'; it is one of {', '.join(SPLITS)}")
                 times = repeats(row["weight"], row["id"]) if split == "train" else 1
-                said["rows_in"] += 1
                 said["rows_out"] += times > 0
+                sums = stretches.setdefault((split, sets[number]), [0] * 4)
                 for _ in range(times):
-                    first = said[split]["tokens"]
+                    first = tokens[split]
                     moved = (one._replace(start=one.start + first, end=one.end + first) for one in found)
-                    segments[split].extend((one, begin + place) for one in moved)
+                    segments[split].extend((one, number) for one in moved)
                     ids.astype(dtype).tofile(files[split])
-                    said[split]["tokens"] += len(ids)
-                    said[split]["bytes"] += found[-1].byte_end
+                    tokens[split] += len(ids)
+                    for place, value in enumerate((1, found[-1].byte_end, len(ids), len(found))):
+                        sums[place] += value
     finally:
         for file in files.values():
             file.close()
     for split in SPLITS:
         write_table(folder / f"{stem}.{split}.parquet", _segment_table(segments[split], shard))
+        said[split] = []  # of Stretch, without the unit
+        token = segment = 0
+        for (own, set_), (rows_, size, count, many) in stretches.items():
+            if own == split:
+                said[split].append([set_, rows_, size, token, count, segment, many])
+                token, segment = token + count, segment + many
     return said
 
 
@@ -202,27 +272,34 @@ def _segment_table(segments: Sequence[tuple[Segment, int]], shard: int) -> Any:
     return pa.table(arrays, names=[*Segment._fields, "shard", "row"])
 
 
-def _join_tokens(path: Path, stems: Sequence[Path], itemsize: int, tokens: int) -> None:
+def _join_tokens(path: Path, folder: Path, split: str, stretches: Sequence[Stretch], itemsize: int) -> None:
     with path.open("wb") as joined:
-        joined.write(header(itemsize, tokens))
-        for stem in stems:
-            with stem.with_name(f"{stem.name}.bin").open("rb") as file:
-                shutil.copyfileobj(file, joined, 1 << 20)
-    assert path.stat().st_size == HEADER_BYTES + itemsize * tokens
+        joined.write(header(itemsize, sum(one.tokens for one in stretches)))
+        for one in stretches:
+            with (folder / f"{one.unit}.{split}.bin").open("rb") as file:
+                file.seek(one.first_token * itemsize)
+                left = one.tokens * itemsize
+                while left:
+                    data = file.read(min(left, 1 << 20))
+                    assert data, "a shard's file holds its tokens"
+                    joined.write(data)
+                    left -= len(data)
 
 
-def _join_segments(path: Path, stems: Sequence[Path]) -> None:
-    """One table of the shards' tables, their token numbers moved behind the shards before."""
+def _join_segments(path: Path, folder: Path, split: str, stretches: Sequence[Stretch]) -> None:
+    """One table of the stretches' rows, their token numbers moved behind the stretches before."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    tables = []
+    tables = [_segment_table([], 0)]
     first = 0
-    for stem in stems:
-        table = pq.read_table(stem.with_name(f"{stem.name}.parquet"), use_threads=False)
+    for one in stretches:
+        table = pq.read_table(folder / f"{one.unit}.{split}.parquet", use_threads=False)
+        table = table.slice(one.first_segment, one.segments)
+        moved = pa.scalar(first - one.first_token, pa.int64())
         for number, name in ((0, "start"), (1, "end")):
-            table = table.set_column(number, name, pc.add(table[name], pa.scalar(first, pa.int64())))
+            table = table.set_column(number, name, pc.add(table[name], moved))
         tables.append(table)
-        first = table["end"][-1].as_py() if table.num_rows else first
-    write_table(path, pa.concat_tables(tables or [_segment_table([], 0)]))
+        first += one.tokens
+    write_table(path, pa.concat_tables(tables))

@@ -26,11 +26,15 @@ MODEL = "model"  # the unit that holds the finished model
 
 @dataclass(frozen=True, slots=True)
 class Pretrain(Stage):
-    """Train `model` on packed tokens, with fill-in-the-middle, for a budget in steps, tokens or minutes."""
+    """Train `model` on packed tokens, with fill-in-the-middle, for a budget in steps, tokens or minutes.
+
+    Several packs of one vocabulary and context are blended with the weights of `mixture`; without any, in proportion to
+    their tokens.
+    """
 
     version: ClassVar[int] = 1
 
-    packed: Stage
+    packed: Stage | tuple[Stage, ...]
     model: GPTBigCodeConfig = presets.QUICKSTART
     fim: FIM = FIM()  # noqa: RUF009  (frozen)
     budget: Budget = Minutes(3)  # noqa: RUF009
@@ -43,8 +47,16 @@ class Pretrain(Stage):
     precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it
     patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
+    mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
 
     def __post_init__(self) -> None:
+        from starloom.tokens.blend import check_weights
+
+        object.__setattr__(self, "packed", self.packed if isinstance(self.packed, Stage) else tuple(self.packed))
+        packs = 1 if isinstance(self.packed, Stage) else len(self.packed)
+        if packs == 0:
+            raise ConfigError("pretrain.packed holds no packs; give it one or more")
+        check_weights(self.mixture, packs)
         for name in ("batch", "accumulate", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
@@ -68,11 +80,11 @@ class Pretrain(Stage):
             work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
     def _train(self, work: Work) -> Facts:
-        from starloom.tokens.dataset import Dataset
+        from starloom.tokens.blend import held_out_tokens, open_packs
         from starloom.train import loop
 
-        packed = work.input("packed")
-        dataset = Dataset(packed, "train")
+        packed = work.many("packed")
+        dataset = open_packs(packed, self.mixture)
         config = self.fitted(dataset.vocabulary, dataset.context)
         size = self.batch * self.accumulate
         data = loop.Data(
@@ -80,7 +92,7 @@ class Pretrain(Stage):
             tokens_a_step=size * dataset.context,
             context=dataset.context,
             byte_lengths=dataset.vocabulary.byte_lengths,
-            heldout=Dataset(packed, "heldout").tokens,
+            heldout=held_out_tokens(packed),
         )
         resolved = work.resolve(lambda: self._resolve(config, data, work.runtime))
         say_what_differs(resolved, work.runtime)
