@@ -15,8 +15,8 @@ from starloom.models.config import GPTBigCodeConfig
 from starloom.records import document_id
 from starloom.stage import Runtime, Stage, Work, build
 from starloom.store import Built, Store, write_table
-from starloom.tokens.bpe import TrainBPE
 from starloom.tokens.pack import Pack
+from starloom.tokens.train_bpe import TrainBPE
 from starloom.train import Heldout, Muon, Pretrain, Schedule, Steps
 from starloom.train.settings import AdamW
 

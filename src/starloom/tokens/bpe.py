@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from starloom.corpus.rendered import Rendered
 from starloom.errors import ConfigError, TokenizerError
-from starloom.stage import Stage, Work
 from starloom.store import Built
 from starloom.tokens import tokenizer_json
 from starloom.tokens.byte_alphabet import ALPHABET
-from starloom.tokens.special import END_OF_DOCUMENT, Family, family_named
+from starloom.tokens.special import END_OF_DOCUMENT, family_named
 
 FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 RARELY = 2  # times that a pair occurs at least to be merged; our choice: what occurs once belongs to one file
@@ -33,6 +30,7 @@ LONGEST_MERGE = 128  # bytes, our choice: longer tokens are some file's own data
 # without a space, or of space, are learned from in pieces of this many characters; our choice. Encoding never cuts:
 # it is linear (10^6 letters 0.3 s), and cutting would give other ids than `transformers`.
 LONGEST_RUN = 1000
+_LONG_SPACE = re.compile(rf"\s{{{LONGEST_RUN + 1}}}")
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{LONGEST_RUN + 1},}}|(?<!\s)\s{{{LONGEST_RUN + 1},}}")
 # `###` is one token in every vocabulary that we train: StarCoder2-Instruct stops at it (model card).
 MERGES_NEEDED = (("#", "#"), ("##", "#"))
@@ -228,6 +226,9 @@ def train(texts: Iterable[str], *, vocab_size: int, family: str = "starcoder") -
 
 def short_runs(text: str) -> Iterator[str]:
     """The text to learn from, in pieces without a run of over LONGEST_RUN characters; most texts are one piece."""
+    if max(map(len, text.split("\n"))) <= LONGEST_RUN and _LONG_SPACE.search(text) is None:
+        yield text  # no long line, so no long run without a space: three times as fast as to look for one
+        return
     done = 0
     for match in _LONG_RUN.finditer(text):
         for cut in range(match.start(), match.end(), LONGEST_RUN):
@@ -261,37 +262,3 @@ def _give_up(tokens: dict[str, int], merges: list[tuple[str, str]], kept: set[st
             del merges[position]
             return tokens.pop(made)
     raise AssertionError("a full vocabulary has a merge to give up")
-
-
-@dataclass(frozen=True, slots=True)
-class TrainBPE(Stage):
-    """A vocabulary trained on the training split of a mix; held-out text has no part in it."""
-
-    clean: Stage
-    vocab_size: int = 49152  # the published size of all three families
-    family: str = "starcoder"
-
-    def produce(self, work: Work) -> None:
-        mix = work.input("clean")
-        dialect = family_named(self.family)
-        with work.runtime.progress.task(self.step, len(mix.parts()), "shards") as advance:
-            vocabulary = train(
-                _training_texts(mix, dialect, work, advance), vocab_size=self.vocab_size, family=self.family
-            )
-        with work.unit("tokenizer") as unit:
-            for name, data in vocabulary.files().items():
-                unit.path(name).write_bytes(data)
-        work.count(tokens=vocabulary.size)
-        work.summary = f"{vocabulary.size:,} tokens, {self.family}"
-
-
-def _training_texts(mix: Built, family: Family, work: Work, advance: Any) -> Iterator[str]:
-    for table in mix.tables(["parts", "edits", "split"]):
-        for row in table.to_pylist():
-            work.count(rows_in=1)
-            if row["split"] == "train":
-                work.count(rows_out=1)
-                yield from (
-                    run.text for run in Rendered.of_row(row).with_marks(family.marks_as_text()).runs() if run.text
-                )
-        advance(1)
