@@ -175,7 +175,7 @@ def test_the_stage_writes_the_page_and_says_where(tmp_path: Path) -> None:
     built = build(stage, Store(tmp_path), Runtime())
     assert stage.closing(built) == f"report: {built.directory / 'report.html'}"
     assert "lib/one.py" in built.read_bytes("report.html").decode()
-    assert built.manifest["files"].keys() == {"report.html", "languages.json"}
+    assert built.manifest["files"].keys() == {"report.html", "languages.json", "dataset_card.md"}
 
 
 def test_the_same_directories_give_the_same_page(builts: list[Built], source: str) -> None:

@@ -50,7 +50,7 @@ class Corpus:
     languages: Languages
     all: Amount = field(default_factory=Amount)
     dropped: dict[str, Amount] = field(default_factory=dict)  # reason → what it cost, most files first
-    steps: dict[str, list[str]] = field(default_factory=dict)  # reason → the steps that dropped for it
+    stations: dict[str, list[str]] = field(default_factory=dict)  # reason → where documents were dropped for it
     splits: dict[str, Amount] = field(default_factory=dict)
     validation: dict[str, Amount] = field(default_factory=dict)  # named set of the held-out documents → amount
     tables: dict[str, dict[str, Amount]] = field(default_factory=dict)  # what is counted → value → amount
@@ -59,6 +59,10 @@ class Corpus:
     examples: dict[str, list[Example]] = field(default_factory=dict)  # reason → documents
     duplicates: list[Duplicates] = field(default_factory=list)
     rendered: list[list[tuple[str | None, str]]] = field(default_factory=list)  # (control, text) parts of rows
+
+    def steps_of(self, reason: str) -> list[str]:
+        """The steps that dropped documents for a reason."""
+        return list(dict.fromkeys(map(self.basis.step_of, self.stations[reason])))
 
 
 def corpora(steps: Steps) -> list[Corpus]:
@@ -95,7 +99,7 @@ def _corpus(basis: Basis) -> Corpus:
             languages.add(table, column)
         for reason in corpus.dropped:
             smallest[reason] = sorted([*smallest[reason], *_smallest(table, part, reason)])[:EXAMPLES]
-        fates.append(table.select(["id", "reason", "step"]))
+        fates.append(table.select(["id", "size", "step"]))
     corpus.dropped = dict(sorted(corpus.dropped.items(), key=lambda item: (-item[1].files, item[0])))
     corpus.examples = examples(read, basis.attributes, basis.spoken, smallest)
     fate = pa.concat_tables(fates).combine_chunks() if fates else None
@@ -105,6 +109,8 @@ def _corpus(basis: Basis) -> Corpus:
         if fate is not None
     ]
     if mix is not None:
+        for name in mix.manifest["settings"].get("validation", ()):
+            corpus.validation.setdefault(name, Amount())
         corpus.rendered = rendered(mix)
     return corpus
 
@@ -121,8 +127,8 @@ def _add(corpus: Corpus, table: pa.Table, attributes: Sequence[str]) -> None:
         corpus.all.add(files, size, reason is None, tokens)
         if reason is not None:
             corpus.dropped.setdefault(reason, Amount()).add(files, size, False, tokens)
-            if step not in corpus.steps.setdefault(reason, []):
-                corpus.steps[reason] = sorted([*corpus.steps[reason], step], key=corpus.languages.place)
+            stations = {*corpus.stations.get(reason, ()), step}
+            corpus.stations[reason] = sorted(stations, key=corpus.languages.place)
     for split, group, validation, files, size, tokens in sums("split", "group", "validation"):
         if split is not None:
             corpus.splits.setdefault(split, Amount()).add(files, size, True, tokens)

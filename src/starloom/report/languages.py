@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starloom.report import plain
+from starloom.report.outcomes import station_title
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,7 +128,7 @@ def step_tables(languages: Languages, most: int = LARGEST) -> list[dict[str, Any
         {
             "measure": measure,
             "note": note,
-            "columns": ["read", *(f"after {name}" for name in used), "training", "held out"],
+            "columns": ["read", *(f"after {station_title(name)}" for name in used), "training", "held out"],
             "lines": [(name, _cells(counted, used, figure, written)) for name, counted in lines],
         }
         for measure, note, figure, written in measures

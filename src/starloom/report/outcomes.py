@@ -21,6 +21,7 @@ BEFORE_GROUPS = (
     "kind_not_in_layout",
 )  # reasons of `Mix` itself, in the order in which it decides (`corpus/decide.py`)
 AFTER_GROUPS = ("near_duplicate_of_heldout", "down_sampled")
+_TITLES = {"kind_not_in_layout": "layout", "near_duplicate_of_heldout": "hold-out", "down_sampled": "sampling"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Basis:
         order += [self.read.name, *BEFORE_GROUPS, *(one.name for one in self.groups), *AFTER_GROUPS, LEFT_OUT]
         return list(dict.fromkeys(order))
 
+    def step_of(self, station: str) -> str:
+        """The step that a station belongs to."""
+        own = self.mix is not None and station in (*BEFORE_GROUPS, *AFTER_GROUPS, LEFT_OUT)
+        return self.mix.name if own and self.mix is not None else station
+
     def kept_as(self) -> Rows | None:
         return None if self.mix is None else Rows.of(self.mix)
 
@@ -91,6 +97,11 @@ class Rows:
             pieces.append(one.filter(pc.is_valid(one["id"])).group_by(["id", *names]).aggregate([]))
         whole = pa.concat_tables(pieces).combine_chunks()
         return cls(*(joined(whole[name]) for name in ("id", *names)))
+
+
+def station_title(station: str) -> str:
+    """A station in a word, for the head of a column."""
+    return _TITLES.get(station, station)
 
 
 def duplicate_reason(groups: Built) -> str:

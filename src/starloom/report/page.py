@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from starloom import __version__
 from starloom.report import facts, plain
+from starloom.report.card import dataset_card
 from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
 from starloom.report.documents import Amount, Corpus, corpora
 from starloom.report.facts import Run, Steps, Tokens
@@ -19,6 +20,7 @@ from starloom.store import Built, canonical_json
 
 PAGE = "report.html"
 LANGUAGES = "languages.json"  # of each corpus, every language after every step
+CARD = "dataset_card.md"
 TITLE = "A code model, and where it comes from"
 LARGEST = 12  # lines of a table of languages, licenses, repositories or groups
 DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
@@ -32,6 +34,7 @@ class Report(Stage):
 
     steps: tuple[Stage, ...]
     title: str = TITLE
+    recipe: str = ""  # the command that builds the journey, for the card
 
     def produce(self, work: Work) -> None:
         steps = Steps(work.many("steps"))
@@ -41,6 +44,10 @@ class Report(Stage):
             by_name = {one.name: one.languages.as_json() for one in described if one.languages.ends}
             if by_name:
                 unit.path(LANGUAGES).write_bytes(canonical_json(by_name))
+            mixed = [one for one in described if one.basis.mix is not None]
+            for one in mixed:
+                name = CARD if len(mixed) == 1 else f"{one.name.replace(':', '.')}.{CARD}"
+                unit.path(name).write_text(dataset_card(steps, one, self.title, self.recipe), encoding="utf-8")
         work.count(steps=len(steps.all))
         work.summary = f"{PAGE}, {len(steps.all)} steps"
 

@@ -51,8 +51,8 @@ def amount(number: float) -> str:
     for unit in ("k", "M", "G"):
         value /= 1000
         if value < 999.5:
-            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.3g} {unit}"
-    return f"{value / 1000:.3g} T"
+            return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f} {unit}"
+    return f"{value / 1000:,.3g} T"
 
 
 def several(number: float, noun: str) -> str:

@@ -82,6 +82,7 @@ class Duplicates:
     step: str
     groups: int = 0
     files: int = 0  # in groups of two and more
+    dropped: int = 0  # of them, by this step
     clusters: list[Cluster] = field(default_factory=list)
 
 
@@ -100,11 +101,17 @@ def repeated(read: Built, groups: Built) -> pa.Table:
 
 
 def duplicates(basis: Basis, groups: Built, several: pa.Table, fates: pa.Table) -> Duplicates:
-    """The groups of two and more that one step found, and the largest of them; `fates` has each document's step."""
+    """The groups of two and more that one step found, and those in which it dropped most bytes, then the largest;
+    `fates` has the id, size and step of every document in order."""
     import pyarrow.compute as pc
 
     found = Duplicates(groups.name, several.num_rows, pc.sum(several["count_all"]).as_py() or 0)
-    order = pc.sort_indices(several, sort_keys=[("size_sum", "descending"), ("group", "ascending")])[:CLUSTERS]
+    lost = _lost(basis, groups, fates)
+    ranked = several.append_column("lost", pc.take(lost["size_sum"], pc.index_in(several["group"], lost["group"])))
+    ranked = ranked.set_column(ranked.num_columns - 1, "lost", pc.fill_null(ranked["lost"], 0))
+    keys = [("lost", "descending"), ("size_sum", "descending"), ("group", "ascending")]
+    order = pc.sort_indices(ranked, sort_keys=keys)[:CLUSTERS]
+    found.dropped = pc.sum(lost["count_all"]).as_py() or 0
     numbers = joined(several.take(order)["group"])
     clusters: dict[int, list[Member]] = {number: [] for number in numbers.to_pylist()}
     for number, member in _members(basis, groups, numbers, fates):
@@ -123,6 +130,17 @@ def duplicates(basis: Basis, groups: Built, several: pa.Table, fates: pa.Table) 
         members.sort(key=lambda one: (not one.kept, one.repository, one.path, one.id))
         found.clusters.append(Cluster(tuple(members[:MEMBERS]), len(members), shown))
     return found
+
+
+def _lost(basis: Basis, groups: Built, fates: pa.Table) -> pa.Table:
+    """Of each group what the step dropped: `group`, `count_all`, `size_sum`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = pa.concat_tables([groups.table(part, ["group"]) for part in basis.read.parts()])["group"]
+    of = pa.table({"group": numbers, "size": fates["size"]})
+    of = of.filter(pc.fill_null(pc.equal(fates["step"], groups.name), False))
+    return of.group_by("group").aggregate([([], "count_all"), ("size", "sum")])
 
 
 def _members(basis: Basis, groups: Built, numbers: pa.Array, fates: pa.Table) -> Iterator[tuple[int, Member]]:
@@ -236,7 +254,7 @@ def reason_to_stay(stays: Member, goes: Member) -> str:
             )
             if one != other
         ),
-        "its id, which is as good as chance",
+        "its id, all else being equal",
     )
     if stays.license == goes.license:
         return rest
