@@ -73,7 +73,7 @@ def test_a_dropped_file_says_where_and_why(place: tuple[Path, dict[str, Built]])
     [minified] = ways_of(journal, "folder:project:minified.py")
     assert minified.stops[-1].text == "out: line_too_long"
     twins = [ways_of(journal, f"folder:project:{name}")[0] for name in ("bisect.py", "copied/bisect.py")]
-    endings = sorted(any(stop.text.startswith("out: another file alike") for stop in way.stops) for way in twins)
+    endings = sorted(any(stop.text == "out: exact_duplicate" for stop in way.stops) for way in twins)
     assert endings == [False, True]
 
 

@@ -60,6 +60,9 @@ class Run:
     parts: range
 
 
+_MARK = "redacted_"  # controls so called stand for the bytes that they replaced
+
+
 @dataclass(frozen=True)
 class Rendered:
     """One row of `Mix`. Raises DamagedError when its edits do not fit its parts."""
@@ -160,6 +163,16 @@ class Rendered:
             if part.source is not None and part.field is not None and stop > start:
                 local = (max(start - begin, 0), min(end, stop) - begin)
                 spans.extend(_to_field(part.source, part.field, self._edits_of.get(number, []), *local))
+        return spans
+
+    def marked(self, start: int, end: int) -> list[Span]:
+        """What the redaction marks without bytes that stand at rendered bytes [start, end) took the place of."""
+        spans = []
+        for number, part in enumerate(self.parts):
+            first = next(iter(self._edits_of.get(number, [])), None)
+            inside = (part.control or "").startswith(_MARK) and start <= self.offsets[number] < end
+            if inside and first is not None and first.end == 0 and part.source and part.field:
+                spans.append(Span(part.source, part.field, first.source_start, first.source_end, False))
         return spans
 
 

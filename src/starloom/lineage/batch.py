@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,7 +57,8 @@ def sequences_of(journal: Journal, model: Built, step: int) -> list[Sequence]:
         raise ConfigError(f"{model.directory} was trained for {steps:,} steps, counted from 1; there is no step {step}")
     packs, dataset = _batches(model)
     replay = dataset.replay(step=step - 1, **_order(model.manifest["settings"]))
-    texts = {pack: _Texts(journal, packs[pack], replay) for pack in {place.pack for place in replay.places}}
+    marks = dataset.vocabulary.marks_as_text()
+    texts = {pack: _Texts(journal, packs[pack], replay, marks) for pack in {place.pack for place in replay.places}}
     return [_sequence(dataset, replay, line, texts[place.pack]) for line, place in enumerate(replay.places)]
 
 
@@ -77,16 +78,17 @@ def _order(settings: dict[str, Any]) -> dict[str, Any]:
 class _Texts:
     """The rows of the mix and of `Read` that a batch needs."""
 
-    def __init__(self, journal: Journal, packed: Built, replay: Replay) -> None:
+    def __init__(self, journal: Journal, packed: Built, replay: Replay, marks: Mapping[str, str]) -> None:
         self._mix = journal.before(packed, "clean")
         self._read = journal.before(self._mix, "files")
         self._replay = replay
+        self._marks = marks  # that the tokenizer's family has no token for: they were packed as text
         self._rendered: dict[tuple[int, int], Rendered] = {}
 
     def rendered(self, shard: int, row: int) -> Rendered:
         if (shard, row) not in self._rendered:
             table = self._mix.table(self._mix.parts()[shard], ["parts", "edits"])
-            self._rendered[shard, row] = Rendered.of_row(table.slice(row, 1).to_pylist()[0])
+            self._rendered[shard, row] = Rendered.of_row(table.slice(row, 1).to_pylist()[0]).with_marks(self._marks)
         return self._rendered[shard, row]
 
     @cached_property
@@ -130,7 +132,7 @@ def _sequence(dataset: Dataset | Blend, replay: Replay, line: int, texts: _Texts
                     f"the tokens of {texts.found(here[0]).path} differ from the stored file; "
                     "`starloom verify` finds what is damaged"
                 )
-        spans += map(texts.found, here)
+        spans += map(texts.found, (*rendered.marked(start, end), *here))
     controls = sum(vocabulary.is_control(one) for one in ids)
     place = replay.places[line]
     return Sequence(

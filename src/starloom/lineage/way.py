@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from starloom.errors import StoreError
 from starloom.lineage.journal import Journal
 from starloom.store import Built
+
+_SHOWN = 6  # edits that are named in words; all of them are in the data
+_INDENT = " " * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def _way(journal: Journal, read: Built, part: str, row: int, facts: dict[str, An
         if other.parts() == read.parts() and other.manifest["stage"].rpartition(":")[2] != "Mix":
             way.stops.append(_said(other, part, row))
     for mix in journal.after(read, "Mix"):
-        _through_mix(journal, mix, way)
+        _through_mix(journal, mix, way, part, row)
     return way
 
 
@@ -114,6 +118,10 @@ def _said(built: Built, part: str, row: int) -> Stop:
     said.pop("id")
     if "reasons" in said:
         text = "keep" if said["keep"] else f"drop: {', '.join(said['reasons'])}"
+        found = Counter(span["reason"] for span in said["spans"] or ())
+        text += "".join(f", {reason} {count:,}" for reason, count in sorted(found.items()))
+    elif "tokens" in said:
+        text = "no text" if said["tokens"] is None else f"{said['tokens']:,} tokens"
     elif "group" in said:
         mates = sum(table["group"].to_pylist().count(said["group"]) for table in built.tables(["group"]))
         text = "alone of its kind" if mates == 1 else f"group {said['group']}, {mates} files alike"
@@ -122,30 +130,45 @@ def _said(built: Built, part: str, row: int) -> Stop:
     return Stop(str(built.directory), text, said)
 
 
-def _through_mix(journal: Journal, mix: Built, way: Way) -> None:
+def _through_mix(journal: Journal, mix: Built, way: Way, part: str, place: int) -> None:
+    rows = 0
     for number, name in enumerate(mix.parts()):
-        table = mix.table(name, ["id", "split", "group", "parts", "edits"])
-        ids = table["id"].to_pylist()
-        rows = [row for row, document in enumerate(ids) if document == way.id]  # a notebook may have two forms
-        for row in rows:
-            _in_row(journal, mix, way, number, row, table.slice(row, 1).to_pylist()[0])
-        if rows:
-            return
-    reasons = [
-        stop.data["reasons"][0] for stop in way.stops if stop.data.get("keep") is False and stop.data.get("reasons")
-    ]
-    why = ", ".join(reasons) or "another file alike stands for it"
-    way.stops.append(Stop(str(mix.directory), f"out: {why}", {"split": None, "reasons": reasons}))
+        for row in _rows_with(mix.table(name, ["parts"])["parts"], way.id):
+            columns = mix.table(name, ["split", "group", "parts", "edits"])
+            _in_row(journal, mix, way, number, row, columns.slice(row, 1).to_pylist()[0])
+            rows += 1
+    if not rows:
+        reason = mix.table(f"outcome-{part}", ["reason"])["reason"][place].as_py() or "no text in this layout"
+        way.stops.append(Stop(str(mix.directory), f"out: {reason}", {"split": None, "reasons": [reason]}))
+
+
+def _rows_with(parts: Any, source: bytes) -> list[int]:
+    """The training rows that hold a document: several for a notebook in two forms, one of many in a repository's."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = parts.combine_chunks()
+    sources = pc.struct_field(pc.list_flatten(whole), "source")
+    mine = pc.filter(
+        pc.list_parent_indices(whole), pc.fill_null(pc.equal(sources, pa.scalar(source, sources.type)), False)
+    )
+    return sorted(set(mine.to_pylist()))
 
 
 def _in_row(journal: Journal, mix: Built, way: Way, number: int, row: int, facts: dict[str, Any]) -> None:
     """A training row of the file, and the tokens that it became."""
-    size = sum(len(part["text"].encode()) for part in facts["parts"])
+    own = [number for number, part in enumerate(facts["parts"]) if part["source"] == way.id]
+    size = sum(len(facts["parts"][number]["text"].encode()) for number in own)
+    edits = [
+        {"field": facts["parts"][one["part"]]["field"], "start": one["source_start"], "end": one["source_end"],
+         "control": facts["parts"][one["part"]]["control"], "bytes": one["end"] - one["start"]}
+        for one in facts["edits"] if one["part"] in own
+    ]  # fmt: skip
     data = {
         "split": facts["split"],
         "group": facts["group"],
         "bytes": size,
-        "edits": len(facts["edits"]),
+        "edits": edits,
         "part": mix.parts()[number],
         "row": row,
     }
@@ -153,12 +176,20 @@ def _in_row(journal: Journal, mix: Built, way: Way, number: int, row: int, facts
         Stop(
             str(mix.directory),
             f"in: split {facts['split']} with {facts['group']}, {size:,} bytes, "
-            f"{len(facts['edits'])} edits  ({mix.parts()[number]} row {row})",
+            f"{len(edits)} edits  ({mix.parts()[number]} row {row})"
+            + "".join(f"\n{_INDENT}{_edit(one)}" for one in edits[:_SHOWN])
+            + (f"\n{_INDENT}… and {len(edits) - _SHOWN:,} more" if len(edits) > _SHOWN else ""),
             data,
         )
     )
     for pack in journal.after(mix, "Pack"):
         _through_pack(journal, pack, way, facts["split"], number, row)
+
+
+def _edit(one: Mapping[str, Any]) -> str:
+    """What became of bytes of a document that are not copied as they are."""
+    place = f"{one['field']} {one['start']:,} to {one['end']:,}"
+    return f"{place} → " + (f"{one['bytes']:,} other bytes" if one["bytes"] else f"<{one['control'] or 'nothing'}>")
 
 
 def _through_pack(journal: Journal, pack: Built, way: Way, split: str, shard: int, row: int) -> None:

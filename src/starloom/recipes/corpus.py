@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from starloom import report, tokens
 from starloom.corpus import (
@@ -20,6 +20,7 @@ from starloom.corpus import (
     OptOut,
     Origin,
     Read,
+    Rule,
     Rules,
     rule_set,
 )
@@ -30,6 +31,7 @@ from starloom.journey import Journey
 from starloom.stage import Stage
 
 Like = Literal["santacoder", "starcoder", "starcoder2"]
+PROBLEMS = ("humaneval", "mbpp", "gsm8k")  # those that the package carries
 TABLES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # a file with such a name is data, not a list
 
 
@@ -58,7 +60,7 @@ def corpus(
     like: Like = "starcoder",
     rules: str | None = None,
     opt_out: str | None = None,
-    problems: tuple[str, ...] = ("humaneval", "mbpp", "gsm8k"),
+    problems: tuple[str, ...] = PROBLEMS,
     problems_folder: str = "",
     vocab_size: int = 49152,
     context: int | None = None,
@@ -85,45 +87,72 @@ def corpus(
     """
     published = LIKE[like]
     name = rules or like
-    files = Read(_spelled(sources))
-    language, license_ = Language(files), License(files)
-    origin = Origin(files, language)
-    wishes = (OptOut(files, opt_out),) if opt_out is not None else ()
-    quality = Rules(files, language, license_, rules=rule_set(name))
-    kinds = KindRules(files, seed=seed)
-    leaks = Decontaminate(files, problems, problems_folder)
-    secrets = FindPII(files)
-    twins, similar, commits = ExactDedup(files), NearDedup(files, published.near_dedup), OneCommitPerFile(files)
-    attributes = (language, license_, origin)
-
-    def mix(*more: Stage, label: str = "") -> Mix:
-        return Mix(
-            files,
-            attributes,
-            (*wishes, quality, kinds, leaks, *more),
-            (twins, similar, commits),
-            layout=like,
-            heldout=heldout,
-            seed=seed,
-            redact=secrets,
-            caps=published.caps,
-            validation=tuple(f"language:{one}" for one in published.measured),
-            label=label,
-        )
-
-    verdicts: tuple[Stage, ...] = ()
+    found = curate(_spelled(sources), rule_set(name), opt_out, problems, problems_folder, published.near_dedup, seed)
+    amounts = {"caps": published.caps, "validation": tuple(f"language:{one}" for one in published.measured)}
+    settings: dict[str, Any] = {"layout": like, "heldout": heldout, "seed": seed, **amounts}
+    low: tuple[Stage, ...] = ()
     if name == "santacoder-fertility":  # all of SantaCoder's ablations share the tokenizer of the corpus without them
-        vocab = tokens.TrainBPE(mix(label="base"), vocab_size=vocab_size, family=like)
-        verdicts = (tokens.Fertility(files, language, vocab),)
-        clean = mix(*verdicts)
+        vocab = tokens.TrainBPE(found.mix(**settings, label="base"), vocab_size=vocab_size, family=like)
+        low = (tokens.Fertility(found.files, found.language, vocab),)
+        clean = found.mix(*low, **settings)
     else:
-        clean = mix()
+        clean = found.mix(**settings)
         vocab = tokens.TrainBPE(clean, vocab_size=vocab_size, family=like)
-    census = tokens.Census(files, vocab)
+    census = tokens.Census(found.files, vocab)
     packed = tokens.Pack(clean, vocab, context=context or published.context)
-    steps = (files, *attributes, *wishes, quality, kinds, leaks, *verdicts, secrets, twins, similar, commits)
-    page = report.Report((*steps, clean, vocab, census, packed), title="A corpus of code, and why it is what it is")
-    return Journey(packed, page)
+    steps = (*found.steps(), *low, clean, vocab, census, packed)
+    return Journey(packed, report.Report(steps, title="A corpus of code, and why it is what it is"))
+
+
+@dataclass(frozen=True, slots=True)
+class Curation:
+    """What is found out and said about the files of a source before a `Mix` decides."""
+
+    files: Read
+    attributes: tuple[Stage, ...]
+    verdicts: tuple[Stage, ...]
+    groups: tuple[Stage, ...]
+    secrets: FindPII
+
+    @property
+    def language(self) -> Stage:
+        return self.attributes[0]
+
+    def mix(self, *more: Stage, **settings: Any) -> Mix:
+        """The decision, with more verdicts behind these."""
+        verdicts = (*self.verdicts, *more)
+        return Mix(self.files, self.attributes, verdicts, self.groups, redact=self.secrets, **settings)
+
+    def steps(self) -> tuple[Stage, ...]:
+        """Everything, in recipe order."""
+        return (self.files, *self.attributes, *self.verdicts, self.secrets, *self.groups)
+
+
+def curate(
+    source: str,
+    rules: tuple[Rule, ...],
+    opt_out: str | None = None,
+    problems: tuple[str, ...] = PROBLEMS,
+    problems_folder: str = "",
+    near_dedup: Preset = "starcoder",
+    seed: int = 0,
+) -> Curation:
+    """The steps that every recipe takes to documents."""
+    files = Read(source)
+    language, license_ = Language(files), License(files)
+    wishes = (OptOut(files, opt_out),) if opt_out is not None else ()
+    return Curation(
+        files,
+        (language, license_, Origin(files, language)),
+        (
+            *wishes,
+            Rules(files, language, license_, rules=rules),
+            KindRules(files, seed=seed),
+            Decontaminate(files, problems, problems_folder),
+        ),
+        (ExactDedup(files), NearDedup(files, near_dedup), OneCommitPerFile(files)),
+        FindPII(files),
+    )
 
 
 def _spelled(sources: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from starloom import corpus, evals, report, tokens, train
+from starloom import evals, report, tokens, train
+from starloom.corpus import quickstart_rules
 from starloom.journey import Journey
 from starloom.models import presets
+from starloom.recipes.corpus import curate
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Minutes, Steps
 
@@ -21,6 +23,7 @@ def quickstart(
     languages: tuple[str, ...] = ("Python",),
     vocab_size: int = 8192,
     context: int = 512,
+    opt_out: str | None = None,
     seed: int = 0,
 ) -> Journey:
     """Train a small StarCoder on real code: curated, tokenized, trained with fill-in-the-middle, scored, reported.
@@ -32,6 +35,7 @@ def quickstart(
     languages: which languages may enter
     vocab_size: entries of the tokenizer, control tokens included
     context: tokens that the model sees at once
+    opt_out: a JSONL list of requests; what they name is left out
     seed: decides the split, the order, the cuts and the first weights
 
     Examples:
@@ -39,14 +43,8 @@ def quickstart(
       starloom run quickstart --source . --minutes 10
       starloom run quickstart --set rules.long_lines.longest=500 --until mix
     """
-    files = corpus.Read(source)
-    language = corpus.Language(files)
-    license_ = corpus.License(files)
-    quality = corpus.Rules(files, language, license_, rules=corpus.quickstart_rules(languages, licenses))
-    twins = corpus.ExactDedup(files)
-    clean = corpus.Mix(
-        files, (language, license_), (quality,), (twins,), layout="starcoder", heldout=HELD_OUT, seed=seed
-    )
+    found = curate(source, quickstart_rules(languages, licenses), opt_out, seed=seed)
+    clean = found.mix(layout="starcoder", heldout=HELD_OUT, seed=seed)
     vocab = tokens.TrainBPE(clean, vocab_size=vocab_size)
     packed = tokens.Pack(clean, vocab, context=context)
     base = train.Pretrain(
@@ -58,5 +56,5 @@ def quickstart(
     )
     score = evals.HeldOut(base, packed, clean)
     samples = evals.Samples(base, clean)
-    page = report.Report((files, language, license_, quality, twins, clean, vocab, packed, base, score, samples))
+    page = report.Report((*found.steps(), clean, vocab, packed, base, score, samples))
     return Journey(base, score, samples, page)
