@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import functools
-import io
+import re
 import sysconfig
-import tokenize
-import warnings
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.disguised import DISGUISES, commented, planted_in, renamed, without_comments
 from corpus.planted import by_path, made, plant, rows
 from starloom.corpus import Decontaminate, Read
-from starloom.corpus.code_grams import code_grams, tokens_of
-from starloom.corpus.leaks import GENERIC, Leaks, published_strings
+from starloom.corpus.code_grams import code_grams
+from starloom.corpus.code_tokens import tokens_of
+from starloom.corpus.leak_references import GENERIC, published_strings
+from starloom.corpus.leaks import Leaks
 from starloom.corpus.substrings import Substrings
 from starloom.errors import ConfigError, SourceError
 from starloom.problems import Problem, load
@@ -31,27 +30,6 @@ STDLIB = Path(sysconfig.get_path("stdlib"))
 @functools.cache
 def leaks() -> Leaks:
     return Leaks([*load("humaneval"), *load("mbpp"), *load("gsm8k")], share=0.6, jaccard=0.58)
-
-
-def renamed(program: str) -> str:
-    """A Python program with other names for its functions, arguments and variables; all else as it was."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # solutions of MBPP write '\\w'
-        tree = ast.parse(program)
-    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    new = {name: f"other_{place}" for place, name in enumerate(sorted(names - set(dir(builtins))))}
-    lines = program.splitlines(keepends=True)
-    edits = []
-    before = ""
-    for token in tokenize.generate_tokens(io.StringIO(program).readline):
-        if token.type == tokenize.NAME and token.string in new and before != ".":
-            edits.append((token.start, token.end, new[token.string]))
-        before = token.string.strip() or before
-    for (row, start), (_, end), name in sorted(edits, reverse=True):
-        lines[row - 1] = lines[row - 1][:start] + name + lines[row - 1][end:]
-    return "".join(lines)
 
 
 def holders(texts: list[str], problems: list[Problem]) -> int:
@@ -70,19 +48,82 @@ def test_every_problem_of_humaneval_is_found_as_it_is_and_with_renamed_variables
     assert holders([f"{around}\n{program}\n{around}" for program in programs], problems) == 164
 
 
-def test_solutions_with_renamed_variables_are_found_without_their_docstrings() -> None:
-    problems = list(load("humaneval"))
-    bare = [renamed(signature_of(problem.prompt) + problem.solutions[0]) for problem in problems]
-    assert holders(bare, problems) >= 150  # of 164; the rest have fewer than 17 tokens, or nearly
-    reflowed = [text.replace("    ", "\t").replace("\n", "\r\n").replace('"', "'") for text in bare]
-    assert holders(reflowed, problems) >= 150
+@functools.cache
+def hosts() -> list[str]:
+    names = ("textwrap", "shelve", "queue", "bisect", "heapq", "sched", "csv", "fnmatch")
+    return [(STDLIB / f"{name}.py").read_text() for name in names]
 
 
-def test_test_solutions_of_mbpp_are_found_with_renamed_variables() -> None:
-    problems = [problem for problem in load("mbpp") if 11 <= problem.row["task_id"] <= 510]
-    assert len(problems) == 500
-    texts = [renamed(problem.solutions[0].replace("\r\n", "\n")) for problem in problems]
-    assert holders(texts, problems) >= 470
+def bare(problem: Problem) -> str:
+    """A solution without the docstring, with the lines ended as people do."""
+    header = signature_of(problem.prompt) if problem.continues else ""
+    return header + problem.solutions[0].replace("\r\n", "\n")
+
+
+def found_in_files(problems: list[Problem], disguise: str) -> int:
+    texts = [planted_in(hosts()[n % 8], DISGUISES[disguise](bare(one)), n) for n, one in enumerate(problems)]
+    return holders(texts, problems)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_solutions_without_their_docstrings_are_found_in_any_disguise(disguise: str) -> None:
+    assert found_in_files(list(load("humaneval")[::2]), disguise) >= 78  # of 82; the rest have fewer than 13 tokens
+    sample = [problem for problem in load("mbpp") if 11 <= problem.row["task_id"] <= 510][::10]
+    assert found_in_files(sample, disguise) >= 46  # of 50
+
+
+def test_variables_with_names_of_the_language_are_found_under_other_names() -> None:
+    program = (
+        "def total(list):\n    sum = 0\n    for string in list:\n        sum += len(string) * 3\n    return sum - 1\n"
+    )
+    problem = Problem("mbpp-plus", "Mbpp/2", "Python", "Find it.", "Find it.", (program,), row={"task_id": "Mbpp/2"})
+    other = program
+    for name in ("total", "list", "sum", "string"):
+        other = re.sub(rf"\b{name}\b", f"any_{name}", other)
+    finder = Leaks([problem], share=0.6, jaccard=0.58)
+    assert [leak.how for leak in finder.find([other])[0]] == ["ngrams"]
+    assert finder.find([other.replace("len(", "abs(")]) == [[]]
+
+
+def test_short_solutions_are_found_in_their_own_names_only() -> None:
+    problem = next(problem for problem in load("mbpp") if problem.row["task_id"] == 17)
+    program = bare(problem)
+    assert len(tokens_of([program]).hashes) < 13
+    assert holders([commented(without_comments(program)).replace("    ", "\t")], [problem]) == 1
+    assert holders([renamed(program)], [problem]) == 0
+
+
+def test_one_odd_quote_does_not_hide_the_code_that_follows() -> None:
+    problem = load("humaneval")[0]
+    program = commented(renamed(bare(problem)))
+    for odd in ('# """ is a quote\n', "x = 1  # don't '''\n", 'An odd end\n"""\n'):
+        assert holders([f"{odd}\n{program}"], [problem]) == 1
+        assert holders([f'"""Doc."""\n{odd}\n\ndef f():\n    """Doc."""\n\n\n{program}'], [problem]) == 1
+
+
+def test_remarks_are_comments_and_docstrings_and_nothing_else() -> None:
+    def code(text: str) -> str:
+        tokens = tokens_of([text]).without_remarks()
+        return " ".join(text[start:end] for start, end in zip(tokens.starts, tokens.ends, strict=True))
+
+    assert code("a = 1  # b\nc = d // 2\n") == "a = 1 c = d / / 2"
+    assert code("x[#] = '#'") == "x [ # ] = ' # '"
+    assert code("int a; // b\n  // c\nd /* e\nf */ g http://h") == "int a d g http : / / h"
+    assert code("a*/ b /* c") == "a * / b / * c"
+    assert code("def f():\n    '''one\n    two'''\n    x = '''three'''\n") == "def f : x = ' ' ' three ' ' '"
+    assert code("'''one'''\nx") == "x"
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text("ab#/*'\"\\;:() \n", max_size=24), min_size=1, max_size=4))
+def test_remarks_of_a_document_do_not_depend_on_the_documents_around(texts: list[str]) -> None:
+    tokens = tokens_of(texts)
+    for place, text in enumerate(texts):
+        here = slice(tokens.bounds[place], tokens.bounds[place + 1])
+        alone = tokens_of([text])
+        assert tokens.hashes[here].tolist() == alone.hashes.tolist()
+        assert tokens.remark[here].tolist() == alone.remark.tolist()
+        assert tokens.free[here].tolist() == alone.free.tolist()
 
 
 def test_a_task_in_other_line_breaks_and_punctuation_is_found() -> None:
@@ -148,8 +189,8 @@ def test_n_grams_see_how_names_recur_and_not_which_they_are() -> None:
     assert grams("for a in b: c = a + b") == grams("for x in y: z = x + y") == grams("for  x in y :\n\tz=x+y")
     assert grams("for a in b: c = a + b") != grams("for a in b: c = b + a")
     assert grams("for a in b: c = a + b") != grams("for a in b: c = a - b")
-    assert grams("return len(abc) + 12") != grams("return max(abc) + 12")
-    assert grams("return len(abc) + 12") != grams("return len(abc) + 13")
+    assert grams("return len(abc) + 12 * 3") != grams("return max(abc) + 12 * 3")
+    assert grams("return len(abc) + 12 * 3") != grams("return len(abc) + 13 * 3")
     assert grams("values.append(v); w = 1") != grams("values.extend(v); w = 1")
 
 

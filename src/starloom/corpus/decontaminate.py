@@ -1,9 +1,9 @@
 """Files that hold a benchmark's problem or its solution, as verdicts that name the problem.
 
-*Covered*: a published string word for word, case ignored; a solution with renamed variables, other white space or other
-line ends; a task's text with other white space or punctuation; a file whose set of words is a problem's.
+*Covered*: a published string word for word, case ignored; a solution with other names, layout, comments, quotes and
+brackets; a task's text with other white space or punctuation; a file whose set of words is a problem's.
 *Not covered*: a solution rewritten with other statements, a translation to another language than the benchmark's, and
-solutions of fewer than 17 tokens under other names, which are too common to tell.
+solutions of fewer than 13 tokens under other names (`code_tokens.py` says what a token is), which are too common to tell.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -117,6 +117,8 @@ class Decontaminate(Stage):
     `problems` are names of `starloom.problems`, or NAME=PATH; what the package does not carry is looked for below
     `folder`. A file holds a problem's n-grams when it has the `share` of them close together.
     """
+
+    version: ClassVar[int] = 2
 
     files: Stage
     problems: tuple[str, ...] = external(("humaneval", "mbpp", "gsm8k"))

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from starloom.corpus.code_grams import is_member
+from starloom.corpus.code_tokens import is_member
 from starloom.corpus.prefix_hash import Int64s, PrefixHash, UInt64s, code_points
 
 _WIDTH: Final = 16  # characters of the window by which a string is recognized; our choice
