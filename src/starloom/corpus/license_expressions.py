@@ -143,14 +143,14 @@ def _symbols(parsed: Any) -> list[Any]:
     return list(_licensing().license_symbols(parsed, unique=True, decompose=False))
 
 
-def _family(name: str) -> str:
+def family(name: str) -> str:
     """`GPL-3.0-only`, `GPL-3.0-or-later` and `GPL-3.0+` are one text."""
     return re.sub(r"(-only|-or-later|\+)$", "", name)
 
 
 def explained(name: str, expression: str) -> bool:
     """Whether an expression already names a license that was found in a text."""
-    return all(_family(one) in {_family(other) for other in ids(expression)} for one in ids(name))
+    return all(family(one) in {family(other) for other in ids(expression)} for one in ids(name))
 
 
 def combined(stated: list[str], found: list[str]) -> str | None:

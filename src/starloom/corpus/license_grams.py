@@ -21,9 +21,12 @@ LONG = 1200  # runs; of a longer text an eighth is kept
 _KEPT = 8
 WHOLE = 0.75  # share of a license's runs that a file must hold; our choice, measured by benchmarks/licenses.py
 _BESIDE = 0.6  # the same, without those that a license found before explains
+_GAP = 12  # words from one run of a text to its next, with a name between them
+_GAP_OF_SAMPLES = 60  # the same, where an eighth of the runs is kept
 _LONGEST_TEXT = 1 << 20
 
 Grams = np.ndarray[Any, np.dtype[np.uint32]]
+Covered = np.ndarray[Any, np.dtype[np.bool_]]  # one for each word
 
 
 def words_of(text: str) -> list[str]:
@@ -71,14 +74,14 @@ def known_texts() -> frozenset[str]:
     return frozenset(_index().names)
 
 
-def matching_texts(text: str, explained: Iterable[str] = ()) -> dict[str, float]:
+def matching_texts(text: str | Grams, explained: Iterable[str] = ()) -> dict[str, float]:
     """SPDX id → share of its text that the file holds, for every license whose text it holds beside the others.
 
     The best explanation comes first and takes its runs with it: what remains of another must still be most of it, so
     that one text is not found as each of its variants. `explained` are ids that were found otherwise.
     """
     index = _index()
-    found = np.unique(grams(text))
+    found = np.unique(grams(text) if isinstance(text, str) else text)
     first = np.searchsorted(index.grams, found, "left")
     last = np.searchsorted(index.grams, found, "right")
     held = np.flatnonzero(last > first)
@@ -103,3 +106,63 @@ def matching_texts(text: str, explained: Iterable[str] = ()) -> dict[str, float]
             return result
         result[index.names[best]] = float(shares[best])
         left[gram[license_ == best]] = False
+
+
+def own_share(found: Grams, name: str, others: Iterable[str]) -> float:
+    """Of the runs that a license has and these others have not, the share that a file holds; 0 where there are none.
+
+    A text that is another with little changed (Pixar's is Apache's) is only there where the change is.
+    """
+    index = _index()
+    known = {one: number for number, one in enumerate(index.names)}
+    theirs = index.grams[np.isin(index.licenses, [known[one] for one in others if one in known])]
+    mine = index.grams[index.licenses == known[name]]
+    own = mine[~np.isin(mine, theirs)]
+    return float(np.isin(own, found).mean()) if len(own) else 0.0
+
+
+def covered(words: list[str], runs: Grams, names: Iterable[str], least: float = 0.3) -> Covered:
+    """Which words of a text belong to the texts of these licenses: places that hold at least this share of one's runs."""
+    index = _index()
+    result = np.zeros(len(words), bool)
+    for name in names:
+        mine = index.grams[index.licenses == index.names.index(name)]
+        gap = _GAP_OF_SAMPLES if (mine % _KEPT == 0).all() else _GAP
+        starts = np.flatnonzero(np.isin(runs, mine))
+        for piece in np.split(starts, np.flatnonzero(np.diff(starts) > gap) + 1):
+            if len(piece) and len(piece) >= least * len(mine):
+                result[piece[0] : piece[-1] + RUN] = True
+    return result
+
+
+@cache
+def _notices() -> dict[int, list[tuple[int, int, tuple[str, ...]]]]:
+    import pyarrow.parquet as pq
+
+    file = resources.files("starloom.corpus") / "data" / "license_notices.parquet"
+    with resources.as_file(file) as path:
+        columns = pq.read_table(path).to_pydict()
+    found: dict[int, list[tuple[int, int, tuple[str, ...]]]] = {}
+    rows = zip(columns["start"], columns["words"], columns["whole"], columns["licenses"], strict=True)
+    for start, length, whole, licenses in rows:
+        found.setdefault(start, []).append((length, whole, tuple(licenses.split())))
+    return found
+
+
+def noticed(words: list[str], runs: Grams, beside: Covered) -> set[str]:
+    """SPDX ids of every wording known to ScanCode that stands there word for word; the longest where they overlap.
+
+    What lies in the text of a license (`beside`) is that license's own.
+    """
+    known = _notices()
+    result: set[str] = set()
+    end = 0
+    for at, run in enumerate(runs.tolist()):
+        if at < end or run not in known or beside[at]:
+            continue
+        for length, whole, names in sorted(known[run], reverse=True):
+            if at + length <= len(words) and zlib.crc32(" ".join(words[at : at + length]).encode()) == whole:
+                result.update(names)
+                end = at + length
+                break
+    return result

@@ -8,10 +8,20 @@ Each phrase is a characteristic piece of the license's own text.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from starloom.corpus.html_text import visible_text
-from starloom.corpus.license_expressions import as_expression, ids
-from starloom.corpus.license_grams import matching_texts
+from starloom.corpus.license_expressions import as_expression, family, ids, named
+from starloom.corpus.license_grams import (
+    WHOLE,
+    covered,
+    grams,
+    known_texts,
+    matching_texts,
+    noticed,
+    own_share,
+    words_of,
+)
 
 LONGEST_TEXT = 1 << 20  # characters looked at; the longest bundles of licenses have a few hundred thousand
 
@@ -27,6 +37,14 @@ _ZLIB = "altered source versions must be plainly marked as such"
 
 # (SPDX id, phrase): the phrase alone is enough
 _PHRASES = (
+    ("AFL-1.1", "academic free license version 1 1"),
+    ("AFL-1.2", "academic free license version 1 2"),
+    ("AFL-2.0", "academic free license v 2 0"),
+    ("AFL-2.0", "academic free license version 2 0"),
+    ("AFL-2.1", "academic free license v 2 1"),
+    ("AFL-2.1", "academic free license version 2 1"),
+    ("AFL-3.0", "academic free license afl v 3 0"),
+    ("AFL-3.0", "academic free license v 3 0"),
     ("AFL-3.0", "academic free license version 3 0"),
     ("AGPL-3.0-only", "gnu affero general public license version 3 19 november 2007"),
     ("Apache-1.1", "the apache software license version 1 1"),
@@ -46,6 +64,8 @@ _PHRASES = (
     ("EUPL-1.1", "european union public license v 1 1"),
     ("EUPL-1.2", "european union public license v 1 2"),
     ("Elastic-2.0", "elastic license 2 0"),
+    ("FTL", "the freetype license found in the file"),
+    ("FTL", "the freetype project license"),
     ("GPL-1.0-only", "gnu general public license version 1 february 1989"),
     ("GPL-2.0-only", "gnu general public license version 2 june 1991"),
     ("GPL-2.0-only", "gnu general public license gpl version 2 june 1991"),
@@ -58,11 +78,14 @@ _PHRASES = (
     ("Libpng", "the png reference library"),
     ("MPL-1.1", "mozilla public license version 1 1"),
     ("MPL-2.0", "mozilla public license version 2 0"),
+    ("MPL-2.0", "mozilla public license 2 0"),
     ("MPL-2.0", "mozilla public license v 2 0"),
     ("MPL-2.0", "mozilla public license mpl v 2 0"),
     ("MS-PL", "microsoft public license ms pl"),
     ("MulanPSL-2.0", "mulan permissive software license version 2"),
     ("NCSA", "university of illinois ncsa open source license"),
+    ("NPL-1.1", "netscape public license version 1 1"),
+    ("OFL-1.1", "sil ofl 1 1"),
     ("OFL-1.1", "sil open font license version 1 1"),
     ("PSF-2.0", "python software foundation license version 2"),
     ("PostgreSQL", "documentation for any purpose without fee and without a written agreement is hereby granted"),
@@ -108,8 +131,12 @@ _STATED = (
         "LicenseRef-scancode-public-domain",
     ),
 )
-_MODELS = {"BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause", "HPND", "MIT"}  # that others vary by a sentence
-_VARIANT = 0.95  # share of a variant's text that must be there; our choice
+_MODELS = (  # texts that many others quote whole; a phrase knows their variants better
+    {"BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause"}, {"MIT", "MIT-0", "X11"}, {"HPND", "MIT-CMU"}, {"0BSD", "ISC"}, {"Zlib"},
+)  # fmt: skip
+_VARIANT = 0.95  # share of a license's text that must be there to take the place of what phrases saw; our choice
+_A_NAME = 40  # characters: a file that says no more than "Apache 2.0"
+_GNU_NAME = re.compile(r"[AL]?GPL-")
 _LINE = re.compile(r"^[ \t#*/;-]{0,8}(?:SPDX-License-Identifier|License):[ \t]*([^\n]{2,120})$", re.MULTILINE)
 _PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 
@@ -123,11 +150,55 @@ def normalized(text: str) -> str:
 def recognize(text: str) -> tuple[str, ...]:
     """SPDX ids of every license in a text, sorted; none where nothing is recognized.
 
-    Variants that differ by one clause are told apart by how often the common phrase and the clause occur.
+    Phrases come first: they hold through changes of wording. Variants that differ by one clause are told apart by how
+    often the common phrase and the clause occur. A text that lies there whole and that no phrase named (most licenses
+    quote one of the well-known ones) is taken out, and the phrases are asked about the rest.
     """
+    text = plain(text)
+    found = _by_phrases(normalized(text)) | _named_lines(text)
+    words, runs = words_of(text), grams(text)
+    families = {family(name.partition(" ")[0]) for name in found}
+    named_ = [name for name in known_texts() if family(name) in families]
+    whole = {
+        name
+        for name, share in matching_texts(runs).items()
+        if share >= _VARIANT
+        and not any(name in group for group in _MODELS)
+        and (family(name) in families or own_share(runs, name, named_) >= WHOLE)
+    }
+    taken = covered(words, runs, whole)
+    if whole:
+        rest = _by_phrases(" ".join(word for word, hidden in zip(words, taken, strict=True) if not hidden))
+        quoted = {name for group in _MODELS if not group & rest for name in group}
+        found = (found - quoted) | {name for name in whole if family(name) not in families}
+    families = {family(name.partition(" ")[0]) for name in found}
+    taken |= covered(words, runs, [name for name in known_texts() if family(name) in families], least=0)
+    notices = {name for name in noticed(words, runs, taken) if family(name) not in families}
+    if any(_GNU_NAME.match(name) for name in families):
+        notices = {name for name in notices if not _GNU_NAME.match(name)}  # pieces of one stand in the others
+    found |= notices
+    families = {family(name.partition(" ")[0]) for name in found}
+    named_ = [name for name in known_texts() if family(name) in families]
+    beside = {name for name in matching_texts(runs, named_) if own_share(runs, name, named_) >= WHOLE}
+    return tuple(sorted(found | {name for name in beside if family(name) not in families}))
+
+
+def plain(text: str) -> str:
+    """The words of a license without what carries them: HTML, the escapes of JSON, the mark before each line."""
+    text = text[:LONGEST_TEXT]
     if _PAGE.match(text):
-        text = visible_text(text)
-    words = normalized(text)
+        return visible_text(text)
+    if text.count("\\n") > text.count("\n"):
+        text = text.replace("\\r", " ").replace("\\n", "\n").replace('\\"', '"')
+    lines = [line.split(maxsplit=1) for line in text.split("\n")]
+    marks = Counter(words[0] for words in lines if words)
+    mark, number = marks.most_common(1)[0] if marks else ("", 0)
+    if number >= 5 and number > 0.8 * sum(marks.values()) and not mark.isalnum():
+        text = "\n".join(" ".join(words[words[:1] == [mark] :]) for words in lines)
+    return text
+
+
+def _by_phrases(words: str) -> set[str]:
     found = {name for name, phrase in _PHRASES if phrase in words}
     found |= _mit(words) | _bsd(words) | _isc(words) | _hpnd(words) | _gnu_notices(words, found)
     if _ZLIB in words and "Libpng" not in found:
@@ -143,27 +214,14 @@ def recognize(text: str) -> tuple[str, ...]:
     if "PSF-2.0" in found and "beopen python open source license agreement version 1" in words:
         found -= {"HPND", "PSF-2.0"}  # Python's own license holds those of its past
         found.add("Python-2.0")
-    found |= {name for pattern, name in _STATED if pattern.search(words)} | _named_lines(text)
+    found |= {name for pattern, name in _STATED if pattern.search(words)}
     if not found or "licenses found in license" in words:
         found |= {name for phrase, name in _NAMED_FILES if phrase in words}
     if found & {"Unlicense", "CC0-1.0"}:
         found.discard("LicenseRef-scancode-public-domain")
-    return tuple(sorted(_with_variants(found, text)))
-
-
-def _with_variants(found: set[str], text: str) -> set[str]:
-    """What phrases found, and every other license whose text is there; a variant takes the place of its model."""
-    whole = {one.partition(" ")[0] for one in found}
-    others = set(matching_texts(text, whole))
-    alone = matching_texts(text)
-    for model in _MODELS & found:
-        variants = {name for name, share in alone.items() if name.startswith(f"{model}-") and share >= _VARIANT}
-        if model in alone or variants & found:
-            continue
-        if variants:
-            others |= variants
-            found = found - {model}
-    return found | others
+    if not found and len(words) < _A_NAME and (stated := named(words)) is not None:
+        found = set(ids(stated))
+    return found
 
 
 def _mit(words: str) -> set[str]:
@@ -172,7 +230,9 @@ def _mit(words: str) -> set[str]:
         return set()
     notices = words.count("this permission notice shall be included in all copies or substantial portions")
     notices += words.count("this permission notice including the next paragraph shall be included in all copies or")
-    x11 = words.count("shall not be used in advertising or otherwise to promote the sale")
+    x11 = len(
+        re.findall(r"in the software except as contained in this notice the names? .{1,80}? shall not be used", words)
+    )
     found = {"X11"} if x11 else set()
     if grants > notices:
         found.add("MIT-0")
@@ -187,7 +247,11 @@ def _bsd(words: str) -> set[str]:
         return set()
     advertising = words.count("all advertising materials mentioning features or use of this software")
     endorsement = len(re.findall(r"(?:endorse|endorse or|or) promote products derived from", words))
+    unchanged = words.count("immediately at the beginning of the file without modification")
+    grants -= unchanged  # which ScanCode lists apart
     found = {"BSD-4-Clause"} if advertising else set()
+    if unchanged:
+        found.add("LicenseRef-scancode-bsd-unchanged")
     if endorsement > advertising:
         found.add("BSD-3-Clause")
     if grants > max(endorsement, advertising):
