@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,7 +157,7 @@ def test_transformers_loads_what_we_save_and_parses_specials_as_published(
     assert {theirs.bos_token_id, theirs.eos_token_id, theirs.unk_token_id} == {words.end_of_document}
     assert theirs.model_max_length == 512
     assert theirs.clean_up_tokenization_spaces is False
-    for text in PROSE:
+    for text in (*PROSE, "if x:\n        1 + 1\n\t\t22   333", inspect.getsource(textwrap)):
         assert theirs(text)["input_ids"] == words.encode(text)
         assert theirs.decode(words.encode(text)) == text
     for control, spelling in FAMILIES[family].controls:

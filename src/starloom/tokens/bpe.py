@@ -23,6 +23,9 @@ from starloom.tokens import tokenizer_json
 from starloom.tokens.byte_alphabet import ALPHABET
 from starloom.tokens.special import END_OF_DOCUMENT, family_named
 
+# The class that takes tokenizer.json as it is. The published files name GPT2TokenizerFast, which since transformers 5 splits as
+# GPT-2 does, whatever the file says: spaces before a digit then have other ids than those that a model was trained on.
+TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 FILES = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")
 RARELY = 2  # times that a pair occurs at least to be merged; our choice: what occurs once belongs to one file
 LONGEST_MERGE = 128  # bytes, our choice: longer tokens are some file's own data or rulers
@@ -167,8 +170,9 @@ class Vocabulary:
             "additional_special_tokens": specials,
             **roles,
             "clean_up_tokenization_spaces": False,
+            "model_input_names": ["input_ids", "attention_mask"],
             "model_max_length": max_length or self._family.max_length,
-            "tokenizer_class": "GPT2TokenizerFast",
+            "tokenizer_class": TOKENIZER_CLASS,
         }
         return {
             "special_tokens_map.json": _json({"additional_special_tokens": specials, **roles}),

@@ -124,7 +124,7 @@ def repeats(weight: float, row_id: bytes) -> int:
 class Pack(Stage):
     """The tokens of a mix in its order, with the vocabulary's files beside them. A model of `context` tokens reads it."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     clean: Stage
     vocab: Stage

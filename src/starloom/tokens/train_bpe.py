@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ class TrainBPE(Stage):
 
     Of a large corpus it learns from a sample of rows: which belong to it is a function of the seed and the rows' ids.
     """
+
+    version: ClassVar[int] = 2
 
     clean: Stage
     vocab_size: int = 49152  # the published size of all three families
