@@ -126,7 +126,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
-    for name in ("tuning", "heldout"):
+    for name in ("tuning", "heldout", "second"):
         every = samples(name)
         result[name] = {
             "samples": len(every),

@@ -20,7 +20,7 @@ def figures(name: str, reason: str) -> Score:
     return scored(reason, [(one, [Label(*found) for found in find_pii(one.text)]) for one in samples(name)])
 
 
-@pytest.mark.parametrize("name", ["tuning", "heldout"])
+@pytest.mark.parametrize("name", ["tuning", "heldout", "second"])
 @pytest.mark.parametrize(
     ("reason", "precision", "recall"), [("EMAIL", 0.97, 0.97), ("IP_ADDRESS", 0.97, 0.97), ("KEY", 0.8, 0.9)]
 )
@@ -43,6 +43,9 @@ def found(text: str) -> list[tuple[str, str]]:
         "127.0.0.1 ::1 0.0.0.0 255.255.255.0", "fe80::1%eth0 fd00::1 2001:db8::1", "Chrome/91.0.44.124", "a::b::c std::x",
         "@property @types/node", "git@github.com:owner/name.git", "ssh://git@gitlab.com/x", "https://user:pass@host.com/x",
         "logo@2x.png", "A@B.T y=x@self.weight", "jo@example.com jo@localhost", "{user}@{host}.com %(x)s@mail.com",
+        " * @since 91.4.2.0", "image: registry.io/app/orders:91.18.2.1", "## 91.18.2.17 Notes", "## [91.18.2.17] (2020-01-02)",
+        "orders (91.18.2.17-1ubuntu2) focal", "dep ^91.18.2.17", "'2.5.29.15': 'keyUsage'", "24:0a:c4:01:02:03:04:05",
+        "see table 91.18.2.17", "gem 'rails', '91.18.2.17'", "std::ffff:1", "::ffff:10.0.0.1",
         "getty@tty1.service", "pkg@1.2.3", "this@MainActivity.run()",
     ],
 )  # fmt: skip
@@ -66,6 +69,24 @@ def test_a_public_machine_is_found_whole(chance: random.Random, before: str) -> 
         address = make(chance)
         if len(address) > 7:
             assert found(f"host{before}{address}]") == [("IP_ADDRESS", address)]
+
+
+def test_keys_without_a_digit_and_addresses_within_addresses_are_found_whole() -> None:
+    key = "rk_live_" + "xSTpjYuuAZbGvMKlWghSRnid"
+    assert found(f"k = f({key})") == [("KEY", key)]
+    for name in ("AWS_KEY=", "'", " "):
+        assert found(f"{name}AKIA{'VEBVGMDUOOWCQLRE'}'") == [("KEY", "AKIA" + "VEBVGMDUOOWCQLRE")]
+    assert found("from ::ffff:93.184.216.34, [::FFFF:93.184.216.34]:80") == [
+        ("IP_ADDRESS", "::ffff:93.184.216.34"), ("IP_ADDRESS", "::FFFF:93.184.216.34")
+    ]  # fmt: skip
+    account = "AC" + "0123456789abcdef" * 2
+    token = "e2d1c4" + "9b8a7f6e5d4c3b2a1f0e9d8c7b"
+    assert found(f'Client("{account}", "{token}")') == [("KEY", token)]
+
+
+def test_files_in_base64_are_no_keys() -> None:
+    for head in ("iVBORw0KGgoAAAANSUhEUg", "UklGRiQAAABXQVZFZm10", "R0lGODlhAQAB", "/9j/4AAQSkZJRg"):
+        assert found(f'token = "{head}aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0fL"') == []
 
 
 def test_a_value_that_was_found_once_is_found_where_its_place_is_doubtful() -> None:

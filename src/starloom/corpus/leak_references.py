@@ -27,6 +27,7 @@ CODE_GRAM, LEAST_CODE_GRAMS = 8, 6  # tokens; shorter programs are too common to
 LEAST_BODY_GRAMS = 10  # of a solution that goes on from a prompt, without its signature; measured as well
 SPELLED_GRAM, LEAST_SPELLED_GRAMS = 8, 1  # tokens of a program in its own names, all of them; our choice
 WORD_GRAM, LEAST_WORD_GRAMS = 8, 3  # words of a task's text; our choice
+_IMPORT: Final = re.compile("import |from .* import ")
 WORDS: Final = Unit(ngram=WORD_GRAM, alphabet="unicode", lower=True, keep_empty=False)
 
 
@@ -95,7 +96,7 @@ def _programs(problems: Sequence[Problem]) -> Iterator[tuple[int, list[str]]]:
             for solution in problem.solutions:
                 forms = [solution]
                 if problem.continues:
-                    header = [line for line in signature_of(problem.prompt).splitlines() if "import " not in line]
+                    header = [line for line in signature_of(problem.prompt).splitlines() if not _IMPORT.match(line)]
                     forms.append("\n".join([*header, solution]))
                 names = _names_that_are_kept(forms[-1]) if problem.language == "Python" else frozenset()
                 yield number, forms + [_with_other_names(form, names) for form in forms if names]

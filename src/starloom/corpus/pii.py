@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, get_args
 
 import pyarrow as pa
 
@@ -113,6 +113,8 @@ class FindPII(Stage):
     `tagger` loads a model for names, usernames and passwords (`starloom.models.tagger.load`) from the folder
     `checkpoint`; without one, `kinds` are those that patterns find.
     """
+
+    version: ClassVar[int] = 2
 
     files: Stage
     kinds: tuple[Kind, ...] = PATTERNS

@@ -55,10 +55,18 @@ AROUND = 100  # bytes on either side of x.x.x.x in which a server must be spoken
 _SERVER = re.compile(rb"(?i)dns|server|\bip\b|host|addr|peer|ping|gateway")
 _VERSION = re.compile(
     rb"(?i)(?:version|\bver\b|release|revision|\brev\b|section|chapter|\boid\b|[<>=~^]=|artifact|\bpkg\b|package"
-    rb"|implementation\(|compile |<v>)[^\n]{0,60}\Z"
+    rb"|implementation\(|compile |<v>|\btag\b|\bgem\b|@since|\bup(?:date|grade)d? to)[^\n]{0,60}\Z"
+    rb"|(?:\bsince|\bbuild|\bsdk|\btable|\bfigure|\bfig\.|\bclause|\bappendix|\bannex|\bstep)\W{1,3}\Z|[\^~\xa7] ?\Z"
+    rb"|\A\s{0,8}[#=*]{1,6} ?\[?\Z"  # a heading
+    rb"|[\w-]/[\w./-]{0,60}\w:\Z"  # an image and its tag
+    rb"|[A-Za-z][\w.-]{0,60}:[\w.-]{1,60}:\Z"  # group:artifact:version of Maven
 )
+_RELEASED = re.compile(
+    rb"-[A-Za-z]|-[0-9]{1,2}(?:[)~+]|ubuntu|\.el|\.fc|build)|\]? \([12][0-9]{3}-"
+)  # behind a version
+_OID = re.compile(rb"2\.5\.29\.[0-9]")  # extensions of certificates
 _QUAD = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-_COLONS = re.compile(rb"[0-9A-Fa-f:]{2,39}(?:(?<=:)[0-9]{1,3}(?:\.[0-9]{1,3}){3})?")
+_COLONS = re.compile(rb"[0-9A-Fa-f:]{1,38}:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]{2,39}")
 
 
 def find_emails(data: bytes) -> Iterator[Found]:
@@ -177,12 +185,11 @@ def _apart(data: bytes, start: int, end: int) -> bool:
 
 def _looks_like_version(data: bytes, start: int, end: int) -> bool:
     before, after = data[max(start - AROUND, 0) : start], data[end : end + AROUND]
-    line = before.rpartition(b"\n")[2]
-    if _VERSION.search(line) or (after[:1] == b"-" and after[1:2].isalpha()):
+    if _VERSION.search(before.rpartition(b"\n")[2]) or _RELEASED.match(after):
         return True
-    if end - start == 7:  # x.x.x.x
+    if end - start == 7 or _OID.match(data, start):  # x.x.x.x
         return not (_SERVER.search(before) or _SERVER.search(after))
-    return re.search(rb"[A-Za-z][\w.-]*:[\w.-]+:\Z", line) is not None  # group:artifact:version of Maven
+    return False
 
 
 def _ipv6(data: bytes, octets: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> Iterator[tuple[int, int, bool]]:
@@ -215,10 +222,12 @@ def _ipv6(data: bytes, octets: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> It
 
 
 def _is_ipv6(value: str) -> bool:
-    """Eight groups, or a prefix that is given out: `abc::def` and `1::2` are code."""
-    first = value.split(":")[0]
-    whole = value.count(":") == 7 and "::" not in value
-    return (whole or (len(first) == 4 and first[0] in "23")) and any(map(str.isdigit, value)) and _public(value)
+    """Eight groups, a prefix that is given out, or one of IPv4 behind ::ffff: — `abc::def` and `1::2` are code."""
+    groups = value.split(":")
+    if value.lower().startswith("::ffff:") and "." in value:
+        return _public(groups[-1])
+    whole = len(groups) == 8 and "" not in groups and any(len(group) > 2 for group in groups)
+    return (whole or (len(groups[0]) == 4 and value[0] in "23")) and any(map(str.isdigit, value)) and _public(value)
 
 
 def _public(value: str) -> bool:

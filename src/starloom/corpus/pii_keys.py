@@ -55,8 +55,12 @@ _HEADS = re.compile(  # how these begin, to look at little text with a short pat
     rb"ya29|SG\.|SK[0-9a-f]|AC[0-9a-f]|key-|[0-9a-f]{32}-us|npm_|pypi-|hf_|rubygems_|do[opr]_v1_|shp|sq0|AGE-|[pst]k\.|eyJ|"
     rb"[0-9]{8,10}:AA|[MNO][A-Za-z0-9_-]{23,27}\."
 )
+_UNDIGITED = re.compile(
+    rb"A[KSBC][IC]A|\Ahf_|\AeyJ|\AAA|(?:[sr]k_(?:live|test)|gh[pousr]|npm)_|\bgl[a-z]{2,4}-|AIza|xox"
+)
 HEAD = 12  # bytes in front of a run in which a format may begin: the number of a Telegram bot
-_ACCOUNT = re.compile(rb"\AAC[0-9a-f]{32}\Z")  # Twilio's account: a name, no secret
+_ACCOUNT = re.compile(rb"AC[0-9a-f]{32}\Z")  # Twilio's account: a name, no secret
+_BEHIND_ACCOUNT = re.compile(rb"AC[0-9a-f]{32}[\"'`]?\s{0,4},\s{0,8}[\"'`]\Z")
 _PEM = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_LONGEST = 16_384
 
@@ -81,7 +85,9 @@ _HASHED = re.compile(
 )
 _UUID = re.compile(rb"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _HEX = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)\Z")
-_CHECKSUM = re.compile(rb"sha(?:256|384|512)-|0x|data")
+_NO_SECRET = re.compile(  # how checksums begin, and files in base64: images, sounds, fonts, archives, documents
+    rb"sha(?:256|384|512)-|0x|data|iVBORw0K|R0lGOD|/9j/|UklGR|JVBERi|PHN2Zy|PD94bW|H4sI|UEsDB|d09G[Rg]|AAEAAA|T2dnUw|SUQz|Qk[0-9]"
+)
 _PLACEHOLDER = re.compile(
     rb"(?i)your|example|xxxx|placeholder|changeme|replace|insert|dummy|sample|redacted|secret|password|here|abcdef|"
     rb"ghijkl|012345|123456|(.)\1{5}"
@@ -121,7 +127,7 @@ def _runs(data: bytes) -> Iterator[Found]:
         end = classes.find(b"\0", start + SHORTEST)
         end = len(data) if end < 0 else end
         run = data[start:end]
-        if len(run.translate(None, _DIGITS)) < len(run) or run.startswith((b"hf_", b"eyJ", b"AA")):
+        if len(run.translate(None, _DIGITS)) < len(run) or _UNDIGITED.search(run):
             yield start, end
         start = classes.find(probe, end)
 
@@ -158,8 +164,14 @@ def _judged(data: bytes, start: int, end: int) -> tuple[Found, bool] | None:
     if not (quoted or _ASSIGNED.search(data, max(start - 24, 0), start)) or surprise(value) < SURPRISE or _path(value):
         return None
     before = data[max(start - LINE, 0) : start].rpartition(b"\n")[2]
-    named = _NAME.search(before[-80:]) is not None
-    if not (named or quoted) or _UUID.match(value) or _PLACEHOLDER.search(value) or _CHECKSUM.match(value):
+    named = _NAME.search(before[-80:]) is not None or _BEHIND_ACCOUNT.search(before) is not None
+    if (
+        not (named or quoted)
+        or _UUID.match(value)
+        or _ACCOUNT.match(value)
+        or _PLACEHOLDER.search(value)
+        or _NO_SECRET.match(value)
+    ):
         return None
     if (_HASHED if named else _UNLIKELY).search(before):
         return None
