@@ -62,6 +62,23 @@ def test_durations_are_in_the_unit_that_one_would_say(seconds: float, text: str)
     assert plain.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (9_999, "9,999"),
+        (10_000, "10.0 k"),
+        (99_949, "99.9 k"),
+        (99_951, "100 k"),
+        (999_499, "999 k"),
+        (999_500, "1.00 M"),
+        (42_000_000, "42.0 M"),
+        (1.5e12, "1.5 T"),
+    ],
+)
+def test_large_numbers_have_three_digits(number: float, text: str) -> None:
+    assert plain.amount(number) == text
+
+
 def test_a_path_of_any_bytes_can_be_written() -> None:
     assert plain.path_text(b"a/\xff\xe2\x80\xae.py") == "a/\\xff⟨U+202E⟩.py"
 
