@@ -20,6 +20,7 @@ from starloom.corpus.license import (
     decide,
     evidence_of,
     file_license,
+    gather,
     is_license_file,
     license_at,
     licenses_of,
@@ -436,6 +437,44 @@ def test_what_the_source_says_of_a_file_must_be_obeyed_too() -> None:
     assert row["how"] == "source" and set(ids(row["value"])) == {"GPL-3.0-only", "MIT"}
     (row,) = licenses_of(files, {"r": {"": Attribute("ISC", "license_file", 0.9)}}).to_pylist()
     assert set(ids(row["value"])) == {"GPL-3.0-only", "MIT", "ISC"}
+
+
+def a_shard(*documents: tuple[str, str, str]) -> pa.Table:
+    """Rows of (kind, path, text) in one repository."""
+    return pa.table(
+        {
+            "id": pa.array([number.to_bytes(16, "big") for number in range(len(documents))], pa.binary(16)),
+            "kind": pa.array([kind for kind, _, _ in documents]),
+            "repository": pa.array(["r"] * len(documents)),
+            "path": pa.array([path.encode() for _, path, _ in documents], pa.binary()),
+            "text": pa.array([text for _, _, text in documents]),
+        }
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["issue", "commit", "pull_request", "notebook"]),
+            st.sampled_from(["LICENSE", "top/LICENSE", "top/src/COPYING", "package.json", "issues/1"]),
+            st.sampled_from([GPL_3, '{"license": "GPL-3.0-only"}']),
+        ),
+        max_size=5,
+    )
+)
+def test_what_is_no_file_is_no_license_whatever_its_path(others: list[tuple[str, str, str]]) -> None:
+    files = [("file", "top/LICENSE", MIT), ("file", "top/src/a.py", "x")]
+    table = a_shard(*files, *others)
+    found = licenses_of(table, decide([gather(table)])).to_pylist()
+    assert {row["value"] for row in found[:2]} == {"MIT"} or any(kind == "notebook" for kind, _, _ in others)
+    assert not any("GPL" in (row["value"] or "") for row in found)
+
+
+def test_a_header_is_read_in_files_and_their_commits_and_not_in_what_people_say() -> None:
+    header = "# SPDX-License-Identifier: GPL-3.0-only\n"
+    table = a_shard(*((kind, "x.py", header) for kind in ("file", "commit", "issue", "pull_request")))
+    values = licenses_of(table, decide([gather(table)]))["value"].to_pylist()
+    assert values == ["GPL-3.0-only", "GPL-3.0-only", None, None]
 
 
 QHULL = (

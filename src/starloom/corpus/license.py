@@ -37,6 +37,8 @@ from starloom.store import Built, write_table
 _LICENSE_FILE = re.compile(r"(?:[\w-]+[-_.])?(?:licen[cs]es?|copying|unlicense)(?:[-_. ].*)?", re.IGNORECASE)
 _HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n\r\"'`]{1,200})")
 _HEADER_CHARACTERS = 4096  # of a file in which a header is looked for; our choice
+_FILES = ("file", "notebook")
+_TALK = ("issue", "pull_request")  # what people say; a header in it is a quotation
 _STDLIB = "python:stdlib"
 NO_LICENSE = Attribute(None, None, 0.0)
 
@@ -146,19 +148,36 @@ def file_license(repository: Attribute, header: str | None) -> Attribute:
     return Attribute(combined([repository.value, header], []), f"{repository.how} and spdx_header", 0.8)
 
 
-def gather(files: pa.Table) -> tuple[list[Evidence], dict[str, str]]:
-    """Evidence in a shard, and for each repository the folder that all its files of the shard lie in."""
+def gather(files: pa.Table) -> tuple[list[Evidence], dict[str, str | None]]:
+    """Evidence in a shard, and for each repository the folder that all its files of the shard lie in; None without files.
+
+    Only files tell: the text of an issue or of a commit is no license, whatever its path.
+    """
     found = []
-    folders: dict[str, list[str]] = {}
+    folders: dict[str, list[str] | None] = {}
     columns = (files[name].to_pylist() for name in ("repository", "path", "text"))
-    for repository, path, text in zip(*columns, strict=True):
+    for kind, repository, path, text in zip(_kinds(files), *columns, strict=True):
+        if kind not in _FILES:
+            folders.setdefault(repository, None)
+            continue
         spelled = path.decode("utf-8", "backslashreplace")  # for names and prefixes, not to open it
         folder = spelled.split("/")[:-1]
-        folders[repository] = _common(folders.get(repository, folder), folder)
-        one = evidence_of(repository, spelled, text) if text is not None else None
+        before = folders.get(repository)
+        folders[repository] = folder if before is None else _common(before, folder)
+        one = evidence_of(repository, spelled, text) if kind == "file" and text is not None else None
         if one is not None:
             found.append(one)
-    return found, {repository: "".join(f"{part}/" for part in folder) for repository, folder in folders.items()}
+    return found, {
+        repository: None if folder is None else "".join(f"{part}/" for part in folder)
+        for repository, folder in folders.items()
+    }
+
+
+def _kinds(files: pa.Table) -> list[str]:
+    """What each row is; a table without the column has files."""
+    if "kind" not in files.column_names:
+        return ["file"] * len(files)
+    return [kind or "file" for kind in files["kind"].to_pylist()]
 
 
 def _common(one: list[str], other: list[str]) -> list[str]:
@@ -170,19 +189,21 @@ def _common(one: list[str], other: list[str]) -> list[str]:
     return one[:length]
 
 
-def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str]]]) -> dict[str, dict[str, Attribute]]:
+def decide(gathered: Iterable[tuple[list[Evidence], dict[str, str | None]]]) -> dict[str, dict[str, Attribute]]:
     """Repository → folder → license, from what its shards told; the repository's own stands under ""."""
     evidence: dict[str, list[Evidence]] = {}
-    roots: dict[str, list[str]] = {}
+    roots: dict[str, list[str] | None] = {}
     for found, folders in gathered:
         for repository, folder in folders.items():
-            parts = folder.split("/")[:-1]
-            roots[repository] = _common(roots.get(repository, parts), parts)
+            before = roots.setdefault(repository, None)
+            if folder is not None:
+                parts = folder.split("/")[:-1]
+                roots[repository] = parts if before is None else _common(before, parts)
         for one in found:
             evidence.setdefault(one.repository, []).append(one)
     licenses: dict[str, dict[str, Attribute]] = {}
-    for repository, parts in roots.items():
-        root = "".join(f"{part}/" for part in parts)
+    for repository, common in roots.items():
+        root = "".join(f"{part}/" for part in common or [])
         found = evidence.get(repository, [])
         own = repository_license(found, root)
         if repository == _STDLIB and own.value is None:
@@ -198,12 +219,13 @@ def stated_by_source(licenses: Sequence[str]) -> Attribute:
 
 
 def licenses_of(files: pa.Table, repositories: Mapping[str, Mapping[str, Attribute]]) -> pa.Table:
-    """The attribute rows of a shard with columns id, repository, path, text, and licenses where the source states them."""
+    """The attribute rows of a shard with columns id, repository, path, text; kind, and licenses where the source states
+    them."""
     columns = [files[name].to_pylist() for name in ("id", "repository", "path", "text")]
     stated = files["licenses"].to_pylist() if "licenses" in files.column_names else [None] * len(files)
     headers: dict[tuple[str, str], Attribute] = {}
     rows = []
-    for document, name, path, text, licenses in zip(*columns, stated, strict=True):
+    for kind, document, name, path, text, licenses in zip(_kinds(files), *columns, stated, strict=True):
         folder = path.decode("utf-8", "backslashreplace").rpartition("/")[0] + "/"
         found = headers.get((name, folder))
         if found is None:
@@ -214,13 +236,15 @@ def licenses_of(files: pa.Table, repositories: Mapping[str, Mapping[str, Attribu
                 found = Attribute(combined([said.value, found.value], []), f"source and {found.how}", 0.8)
             elif said.value is not None:
                 found = said
-        rows.append({"id": document, **file_license(found, spdx_header(text) if text else None)._asdict()})
+        rows.append(
+            {"id": document, **file_license(found, spdx_header(text) if text and kind not in _TALK else None)._asdict()}
+        )
     return table_of(rows, ATTRIBUTE)
 
 
 def _gather_part(call: tuple[Built, str], folder: Path) -> Facts:
     files, part = call
-    evidence, folders = gather(files.table(part, ["repository", "path", "text"]))
+    evidence, folders = gather(files.table(part, ["kind", "repository", "path", "text"]))
     said: list[dict[str, Any]] = [
         {"repository": one.repository, "path": one.path, "how": one.how, "expressions": one.expressions,
          "names": one.names}
@@ -231,7 +255,7 @@ def _gather_part(call: tuple[Built, str], folder: Path) -> Facts:
 
 def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], folder: Path) -> Facts:
     files, part, repositories = call
-    table = licenses_of(files.table(part, ["id", "repository", "path", "text", "licenses"]), repositories)
+    table = licenses_of(files.table(part, ["id", "kind", "repository", "path", "text", "licenses"]), repositories)
     write_table(folder / part, table)
     types: dict[str, int] = {}
     for value in table["value"].to_pylist():
@@ -266,7 +290,7 @@ class License(Stage):
         work.summary = f"{work.counts.get('rows_in', 0):,} files in {len(repositories):,} repositories ({said})"
 
 
-def _read_evidence(told: Iterable[tuple[str, Facts]]) -> Iterator[tuple[list[Evidence], dict[str, str]]]:
+def _read_evidence(told: Iterable[tuple[str, Facts]]) -> Iterator[tuple[list[Evidence], dict[str, str | None]]]:
     for _, facts in told:
         found = [
             Evidence(one["repository"], one["path"], one["how"], tuple(one["expressions"]), tuple(one["names"]))
