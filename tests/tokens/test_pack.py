@@ -131,6 +131,24 @@ def test_the_files_are_the_same_bytes_for_any_number_of_workers(tmp_path: Path) 
     assert alone.counts == shared.counts
 
 
+TASKS = Path("/proc/self/task")
+
+
+def _threads_after_encoding(texts: list[str]) -> int:
+    WORDS.encode_batch(texts)
+    return sum(1 for _ in TASKS.iterdir())
+
+
+@pytest.mark.skipif(not TASKS.is_dir(), reason="counts threads in /proc")
+def test_workers_of_a_pool_encode_with_one_thread_each() -> None:
+    pool = Local(2)
+    try:
+        counts = [count for _, count in pool.map(_threads_after_encoding, [["def f():\n"] * 500] * 4)]
+        assert max(counts) <= 2  # the process's own, and one that the library may start
+    finally:
+        pool.close()
+
+
 def test_a_control_that_the_family_lacks_names_the_shard(tmp_path: Path) -> None:
     rows = [row(Rendered((Part("repository", "a/b", source_id(0), "repository"),)))]
     stage = pack_stage(tmp_path, [rows], 32, vocabulary("santacoder", 500))

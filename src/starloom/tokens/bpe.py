@@ -6,6 +6,7 @@ cannot become one. The files that we save parse specials, as the published token
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -62,7 +63,7 @@ class Vocabulary:
     def load(cls, place: Path | str | Built) -> Vocabulary:
         """Open the tokenizer of a folder, of a built stage (SHA-256 checked) or of a tokenizer.json."""
         if isinstance(place, Built):
-            return cls(place.read_bytes("tokenizer.json"), str(place.path("tokenizer.json")))
+            return _opened(place.read_bytes("tokenizer.json"), str(place.path("tokenizer.json")))
         path = Path(place)
         path = path / "tokenizer.json" if path.is_dir() else path
         try:
@@ -179,6 +180,12 @@ class Vocabulary:
             "tokenizer.json": self._data,
             "tokenizer_config.json": _json(config),
         }
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(data: bytes, where: str) -> Vocabulary:
+    """The same one for the same bytes: opening the published size takes half a second, and each shard asks for it."""
+    return Vocabulary(data, where)
 
 
 def _json(value: Any) -> bytes:
