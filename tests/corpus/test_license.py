@@ -37,7 +37,7 @@ from starloom.corpus.license_expressions import (
     named,
     permissive_ids,
 )
-from starloom.corpus.license_metadata import statement
+from starloom.corpus.license_metadata import debian_folders, statement
 from starloom.corpus.license_texts import recognize
 from starloom.corpus.schemas import Attribute
 from starloom.store import Built
@@ -475,6 +475,61 @@ def test_a_header_is_read_in_files_and_their_commits_and_not_in_what_people_say(
     table = a_shard(*((kind, "x.py", header) for kind in ("file", "commit", "issue", "pull_request")))
     values = licenses_of(table, decide([gather(table)]))["value"].to_pylist()
     assert values == ["GPL-3.0-only", "GPL-3.0-only", None, None]
+
+
+DEBIAN = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: x
+
+Files: *
+Copyright: 2020 Someone
+License: Expat
+
+Files: debian/*
+Copyright: 2021 Packager
+License: GPL-2+
+
+Files: vendor/jpeg/*
+       vendor/zip/*
+       one.c
+Copyright: 2019 Others
+License: GPL-3+ with OpenSSL exception
+ Some words.
+
+Files: both/*
+Copyright: 2019 Others
+License: GPL-1+ or Artistic
+
+Files: odd/*
+Copyright: 2019 Others
+License: my-own-words
+"""
+
+
+def test_debian_copyright_tells_of_folders() -> None:
+    assert debian_folders(DEBIAN) == {
+        "": "MIT",
+        "vendor/jpeg/": "GPL-3.0-or-later",
+        "vendor/zip/": "GPL-3.0-or-later",
+        "both/": "GPL-1.0-or-later OR Artistic-1.0-Perl",
+        "odd/": UNRECOGNIZED,
+    }
+    assert debian_folders("This package was debianized by hand.\nLicense: GPL\n") == {}
+    paths = ["p/a.c", "p/vendor/jpeg/b.c", "p/both/c.pl", "p/debian/rules"]
+    table = a_shard(("file", "p/debian/copyright", DEBIAN), *(("file", path, "x") for path in paths))
+    values = licenses_of(table, decide([gather(table)]))["value"].to_pylist()
+    assert values == [
+        "MIT",
+        "MIT",
+        "MIT AND GPL-3.0-or-later",
+        "MIT AND (GPL-1.0-or-later OR Artistic-1.0-Perl)",
+        "MIT",
+    ]
+
+
+@given(st.text(max_size=200), st.text("Files: *Lcens\n/", max_size=200))
+def test_no_debian_copyright_however_broken_is_more_than_silent(text: str, fields: str) -> None:
+    for one in (text, "Format: x\n\n" + fields):
+        assert all(isinstance(expression, str) for expression in debian_folders(one).values())
 
 
 QHULL = (

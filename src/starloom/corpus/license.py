@@ -28,7 +28,7 @@ from starloom.corpus.license_expressions import (
     license_type,
     named,
 )
-from starloom.corpus.license_metadata import statement
+from starloom.corpus.license_metadata import debian_folders, statement
 from starloom.corpus.license_texts import recognize
 from starloom.corpus.schemas import ATTRIBUTE, Attribute, table_of
 from starloom.stage import Facts, Stage, Work
@@ -71,6 +71,18 @@ def evidence_of(repository: str, path: str, text: str) -> Evidence | None:
         header = spdx_header(text)
         return Evidence(repository, path, "license_file", recognize(text) or ((header,) if header else ()))
     return None
+
+
+def told_by(repository: str, path: str, text: str) -> list[Evidence]:
+    """All that a file tells: mostly about its own folder, Debian's debian/copyright about any."""
+    if path.endswith("debian/copyright") and path.removesuffix("debian/copyright")[-1:] in ("", "/"):
+        root = path.removesuffix("debian/copyright")
+        return [
+            Evidence(repository, f"{root}{folder}copyright", "metadata", (expression,))
+            for folder, expression in debian_folders(text).items()
+        ]
+    one = evidence_of(repository, path, text)
+    return [] if one is None else [one]
 
 
 def spdx_header(text: str) -> str | None:
@@ -164,9 +176,8 @@ def gather(files: pa.Table) -> tuple[list[Evidence], dict[str, str | None]]:
         folder = spelled.split("/")[:-1]
         before = folders.get(repository)
         folders[repository] = folder if before is None else _common(before, folder)
-        one = evidence_of(repository, spelled, text) if kind == "file" and text is not None else None
-        if one is not None:
-            found.append(one)
+        if kind == "file" and text is not None:
+            found += told_by(repository, spelled, text)
     return found, {
         repository: None if folder is None else "".join(f"{part}/" for part in folder)
         for repository, folder in folders.items()

@@ -1,4 +1,5 @@
-"""What a package says about its license: pyproject.toml, setup.cfg, package.json, Cargo.toml, METADATA and PKG-INFO.
+"""What a package says about its license: pyproject.toml, setup.cfg, package.json, Cargo.toml, METADATA and PKG-INFO,
+and Debian's machine-readable debian/copyright.
 
 Nothing of the package is run. A file that cannot be parsed says nothing.
 """
@@ -127,6 +128,56 @@ def _python_metadata(text: str) -> Statement:
     found = as_expression(stated) if stated else None
     found = found or _free_text(next(every("License"), None)) or _from_classifiers(list(every("Classifier")))
     return Statement(found, tuple(every("License-File")))
+
+
+_DEBIAN_GNU = re.compile(r"(A|L)?GPL-?(\d)(?:\.(\d))?(?:\.0)*(\+|-only|-or-later)?", re.IGNORECASE)
+_DEBIAN_NAMES = {
+    "apache-2": "Apache-2.0", "artistic": "Artistic-1.0-Perl", "bsd": "LicenseRef-BSD-unspecified", "bsd-2": "BSD-2-Clause",
+    "bsd-3": "BSD-3-Clause", "expat": "MIT", "public-domain": "LicenseRef-scancode-public-domain", "psf-2": "PSF-2.0",
+}  # fmt: skip
+
+
+def debian_folders(text: str) -> dict[str, str]:
+    """Folder ("" for all of it, else with a slash at its end) → SPDX expression, of Debian's debian/copyright.
+
+    Only `Files: *` and globs of whole folders are read (format 1.0, section 7.2); what is about single files or about
+    the packaging in `debian/` says nothing of a folder. Nothing is found in a file of another format.
+    """
+    if not re.match(r"Format(?:-Specification)?:", text):
+        return {}
+    found: dict[str, str] = {}
+    for paragraph in re.split(r"\n[ \t]*\n", text):
+        fields = dict(re.findall(r"(?m)^(Files|License):[ \t]*([^\n]*(?:\n[ \t]+[^\n]+)*)", paragraph))
+        if not {"Files", "License"} <= set(fields):
+            continue
+        expression = _debian_license(fields["License"].split("\n", 1)[0])
+        for glob in re.split(r"[\s,]+", fields["Files"].strip()):
+            folder = glob.removeprefix("./").removesuffix("*")
+            if (
+                glob.endswith("*")
+                and not re.search(r"[*?]", folder)
+                and folder != "debian/"
+                and folder[-1:] in ("", "/")
+            ):
+                found[folder] = expression
+    return found
+
+
+def _debian_license(name: str) -> str:
+    """Debian's short names as SPDX: `GPL-2+ or Artistic`; UNRECOGNIZED where one of them is unknown."""
+    parts = re.split(r"[\s,]+(and/or|or|and)[\s,]+", name.strip())
+    if len(parts) == 1:
+        plain = re.sub(r"\s+with\s.*", "", parts[0])
+        gnu = _DEBIAN_GNU.fullmatch(plain)
+        if gnu is not None:
+            kind, major, minor, later = gnu.groups()
+            return f"{(kind or '').upper()}GPL-{major}.{minor or 0}-{'or-later' if later in ('+', '-or-later') else 'only'}"
+        return _DEBIAN_NAMES.get(plain.lower()) or as_expression(plain) or named(plain) or UNRECOGNIZED
+    terms = [_debian_license(one) for one in parts[::2]]
+    if UNRECOGNIZED in terms:
+        return UNRECOGNIZED
+    operator = "OR" if set(parts[1::2]) <= {"or", "and/or"} else "AND"  # a mixture binds as its strictest reading
+    return joined(terms, operator) or UNRECOGNIZED
 
 
 _READERS: dict[str, Callable[[str], Statement]] = {
