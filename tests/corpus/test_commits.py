@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from corpus.kinds import controls, laid
 from corpus.planted import FILE, LINK, made, plant_git, rows
-from starloom.corpus import KindRules, Read
+from starloom.corpus import KindRules, License, Read
 from starloom.corpus.commits import Commit as Change
 from starloom.corpus.commits import reasons_against_commit, rendered_commit, windows
 from starloom.corpus.fields import Field
@@ -226,3 +226,15 @@ def test_a_history_without_such_commits_says_what_there_is(tmp_path: Path) -> No
     plant_git(tmp_path / "repo", {b"a.py": b"1\n", b"b.py": b"1\n"})
     with pytest.raises(SourceError, match=r"has no commit of a single file \(several_files 1\)"):
         made(Read(f"commits:{tmp_path / 'repo'}"), tmp_path / "store")
+
+
+def test_commits_are_under_the_license_that_their_repository_shows(tmp_path: Path) -> None:
+    license_ = {b"LICENSE": b"Licensed under the Apache License, Version 2.0", b"pyproject.toml": b"[broken"}
+    texts = (b"x = 1\n" * 9, b"x = 2\n" * 9)
+    plant_git(tmp_path / "shown", *({**license_, b"a.py": text} for text in texts))
+    plant_git(tmp_path / "bare", *({b"a.py": text} for text in texts))
+    for name, expected in (("shown", ["Apache-2.0"]), ("bare", [])):
+        found = rows(made(Read(f"commits:{tmp_path / name}"), tmp_path / "store"))
+        assert [row["licenses"] for row in found if row["path"] == b"a.py"][-1] == expected
+        licensed = rows(made(License(Read(f"commits:{tmp_path / name}")), tmp_path / "store"))
+        assert {row["value"] for row in licensed} == {*(expected or [None])}

@@ -127,7 +127,7 @@ class Read(Stage):
     `max_bytes` are rows without text. Shards hold about `shard_bytes` of text.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     source: str = external()
     max_bytes: int = 1 << 20  # longer files are data more often than code; our choice
     shard_bytes: int = 16 << 20  # what one worker holds at a time; our choice

@@ -19,6 +19,9 @@ from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 
 from starloom.corpus.fields import Field
+from starloom.corpus.license import evidence_of, is_license_file, repository_license
+from starloom.corpus.license_metadata import statement
+from starloom.corpus.license_texts import LONGEST_TEXT
 from starloom.corpus.sources.git import DIRECTORY, LINK, SUBMODULE, Git, commit_date
 from starloom.corpus.sources.git_objects import object_size
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, digest_of, printable, unsafe_name
@@ -27,6 +30,7 @@ from starloom.errors import SourceError
 MOST_COMMITS = 1_000_000  # the longest public histories; our choice
 _TREES_KEPT = 4096  # parsed trees that are at hand: neighbors share most of theirs
 _NO_REPLY = re.compile(r"(?:\d+\+)?([\w-]+)@users\.noreply\.github\.com")
+_COAUTHOR = re.compile(rb"^co-authored-by:[ \t]*([^\n\r]{1,1000})", re.IGNORECASE | re.MULTILINE)  # what GitHub reads
 
 Items = dict[bytes, tuple[int, bytes]]  # name → (mode, object)
 
@@ -60,15 +64,17 @@ class Commits:
     def read(self, entries: Sequence[Entry], max_bytes: int) -> Iterator[Raw]:
         git = Git(self.path, self.revision)
         with git.opened() as repo:
+            stated = license_at_root(git, repo)
             for entry in entries:
-                yield self._raw(git, repo, entry, max_bytes)
+                yield self._raw(git, repo, entry, max_bytes, stated)
 
-    def _raw(self, git: Git, repo: Repo, entry: Entry, max_bytes: int) -> Raw:
+    def _raw(self, git: Git, repo: Repo, entry: Entry, max_bytes: int, stated: tuple[str, ...]) -> Raw:
         if entry.size > max_bytes:
             return Raw(None, None, entry.size, unread="too_large")
         commit = git.parsed(repo, Commit, entry.revisions[0][0].encode(), "history")
-        people = tuple(dict.fromkeys(name for line in (commit.author, commit.committer) for name in people_of(line)))
-        said = Said(authors=people)
+        lines = (commit.author, commit.committer, *_COAUTHOR.findall(commit.message))
+        people = tuple(dict.fromkeys(name for line in lines for name in people_of(line)))
+        said = Said(authors=people, licenses=stated)
         try:
             data = [git.content(repo, Blob, side, printable(entry.path)) if side else b"" for side in entry.place]
             before, after = (one.decode("utf-8") for one in data)
@@ -80,6 +86,25 @@ class Commits:
         author = people[0] if people else None
         fields = (Field("before", before), Field("message", message, author), Field("after", after))
         return Raw(None, None, entry.size, fields=fields, said=said)
+
+
+def license_at_root(git: Git, repo: Repo) -> tuple[str, ...]:
+    """What the files at the root of the revision say of the repository's license: its commits are under it too."""
+    tree = git.commit(repo).tree
+    found = []
+    for item in git.items(tree, git.content(repo, Tree, tree, "the root folder")):
+        name = printable(item.path)
+        asked = is_license_file(name) or statement(name, "") is not None
+        if not asked or item.mode & 0o170000 in (DIRECTORY, LINK, SUBMODULE):
+            continue
+        try:
+            data = git.content(repo, Blob, item.sha, name) if object_size(repo, item.sha) <= LONGEST_TEXT else b""
+        except (KeyError, SourceError):  # missing or damaged: it tells nothing
+            continue
+        evidence = evidence_of("", name, data.decode("utf-8", "replace"))
+        found += [evidence] if evidence is not None else []
+    value = repository_license(found, "").value
+    return (value,) if value is not None else ()
 
 
 def _encoding(commit: Commit) -> str:
