@@ -17,10 +17,10 @@ from starloom.corpus import ExactDedup, Language, Mix, OptOut, Read
 from starloom.corpus.components import Duplicates, reasons_to_drop
 from starloom.corpus.opt_out import receipt
 from starloom.corpus.opt_out_command import optout
+from starloom.corpus.opt_out_names import account, folded, person, repository
 from starloom.corpus.opt_out_requests import (
     Request,
     Wishes,
-    fold,
     parse_request,
     parse_requests,
     request_of_form,
@@ -103,6 +103,11 @@ BAD = [
     ('{"request": "1", "date": "2026-02-03", "accounts": [""]}', "one account"),
     ('{"request": "1", "date": "2026-02-03", "repositories": ["a"]}', "owner/name"),
     ('{"request": "1", "date": "2026-02-03", "repositories": ["a/b/c"]}', "owner/name"),
+    ('{"request": "1", "date": "2026-02-03", "repositories": ["org/*"]}', "owner/name"),
+    ('{"request": "1", "date": "2026-02-03", "accounts": ["some*"]}', "one account"),
+    ('{"request": "1", "date": "2026-02-03", "accounts": ["a", "b c"]}', "one account"),
+    ('{"request": "1", "date": "2026-02-03", "commits": ["a/b"]}', "one person"),
+    ('{"request": "1", "date": "2026-02-03", "accounts": ["a"], "accounts": []}', "'accounts' stands there twice"),
     ('{"request": "1", "date": "2026-02-03", "acounts": ["a"]}', "did you mean 'accounts'"),
 ]
 
@@ -245,6 +250,63 @@ def test_the_command_says_what_each_request_means_and_writes_a_receipt(
         optout([str(list_), "--corpus", str(read.directory), "--limit", "-1"])
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Org/Repo", "org/repo/", "https://GitHub.com/Org/Repo.git", "http://www.github.com/org/repo/", "github.com/ORG/REPO",
+        "git@github.com:Org/Repo.git", "ssh://git@github.com:22/org/repo.GIT", "https://github.com/org/repo?tab=readme#top",
+        " org/repo\u200b", "\uff2frg/\uff32epo", "https://token@github.com/org/repo", "git+ssh://git@github.com/org/repo",
+    ],
+)  # fmt: skip
+def test_every_way_to_write_a_repository_means_it(written: str) -> None:
+    assert repository(written) == "github.com/org/repo"
+    assert asked(repositories=(written,)).against("file", "github.com/org/repo", "org", ()) == ["1"]
+    assert asked(repositories=(written,)).against("file", "gitlab.com/org/repo", "org", ()) == []
+
+
+def test_repositories_that_are_not_at_github_can_leave_too() -> None:
+    for written, row in {
+        "https://gitlab.com/Group/Sub/Tool.git": "gitlab.com/group/sub/tool",
+        "codeberg.org/a/b": "codeberg.org/a/b",
+        "pypi:Foo_Bar": "pypi:foo-bar",
+        "npm:@Scope/Name": "npm:@scope/name",
+        "folder:Code": "folder:Code",
+    }.items():
+        wishes = asked(repositories=(written,))
+        assert wishes.against("file", row, None, ()) == ["1"]
+        assert wishes.against("file", f"{row}2", None, ()) == []
+
+
+def test_every_way_to_write_an_account_means_it() -> None:
+    for written in ("Someone", "@someone", "https://github.com/Someone/", "github.com/orgs/someone", "SOMEONE\u200d",
+                    "https://github.com/someone?tab=repositories"):  # fmt: skip
+        assert account(written) == "someone"
+        assert asked(accounts=(written,)).against("file", "gitlab.com/someone/x", "someone", ()) == ["1"]
+    there = asked(accounts=("https://gitlab.com/Someone",))
+    assert there.against("file", "gitlab.com/someone/x", "someone", ()) == ["1"]
+    assert there.against("file", "github.com/someone/x", "someone", ()) == []
+
+
+def test_people_are_meant_by_account_name_or_mail() -> None:
+    row = ("commit", "github.com/o/t", "o", ("jo m\u00fcller", "jo@x.org", "jom"))
+    for written in ("Jo Mu\u0308ller", "JO@X.ORG", "Someone Else <Jo@x.org>", "JoM", "@jom"):
+        assert asked(commits=(written,)).against(*row) == ["1"], written
+    for written in ("Jo", "Jo Müller <other@x.org>", "x.org", "o@x.org"):
+        assert asked(commits=(written,)).against(*row) == [], written
+    assert person("a/b") is None and person(" ") is None and person("*") is None
+
+
+def test_a_wish_of_tomorrow_holds_today() -> None:
+    (one,) = parse_requests(b'{"request": "1", "date": "2999-01-01", "accounts": ["a"]}', "l")
+    assert Wishes([one]).against("file", "github.com/a/b", "a", ()) == ["1"]
+
+
 def test_names_are_folded_as_unicode_folds_them() -> None:
-    assert fold(" @ΣΊΣΥΦΟΣ ") == fold("σίσυφος")
-    assert fold("https://www.github.com/Org/Repo/") == "org/repo"
+    assert folded(" ΣΊΣΥΦΟΣ ") == folded("σίσυφος")
+    assert folded("Straße") == folded("STRASSE") != folded("strase")
+    assert folded("\u212a") == "k" and folded("a\u200bb\ufeff") == "ab"
+
+
+@given(st.text(max_size=20))
+def test_folding_twice_is_folding_once(name: str) -> None:
+    assert folded(folded(name)) == folded(name)

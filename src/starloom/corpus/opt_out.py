@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -92,6 +92,8 @@ class OptOut(Stage):
 
     `receipt.json` beside the verdicts says what each request removed, those that found nothing included.
     """
+
+    version: ClassVar[int] = 2
 
     files: Stage
     requests: str = external()

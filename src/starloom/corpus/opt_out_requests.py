@@ -6,9 +6,10 @@ One JSON object a line (JSONL), with the fields of BigCode's form and an id and 
      "commits": ["someone"], "issues": ["someone"], "notes": "a previous account"}
 
 `accounts` are people and organizations whose every repository leaves, with what they wrote elsewhere; `repositories`
-leave alone. `commits` and `issues` are people whose commits, or issues and pull requests, leave, wherever they are.
-Names are compared by Unicode case folding. A line that is not such a request is an error that names the line: nobody's
-wish is passed over in silence.
+leave alone: `owner/name` at GitHub, any other by its address or by its name in the corpus (`pypi:NAME`). `commits` and
+`issues` are people whose commits (as author, committer or co-author), or issues and pull requests, leave, wherever they
+are: by account, name or mail address. `opt_out_names.py` says how names are compared. A date says when someone asked; it
+delays nothing. A line that is not such a request is an error that names the line: nobody's wish is passed over in silence.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starloom.corpus.opt_out_names import COMPARED, WANTED, folded
 from starloom.errors import ConfigError, SourceError, suggestion
 
 _LISTS = ("accounts", "repositories", "commits", "issues")
 _WORDS = ("request", "date", "notes", "relation", "proof")
 _ISSUES = ("issue", "pull_request")
-_HOST = re.compile(r"^(?:https?://)?(?:www\.)?github\.com/", re.IGNORECASE)
-_ACCOUNT = re.compile(r"[^\s/\\\"'<>]{1,100}")
 _SHOWN = 10  # malformed lines that one error names
 
 
@@ -49,15 +49,10 @@ class Request:
         return json.dumps(body, ensure_ascii=False)
 
 
-def fold(name: str) -> str:
-    """A name as it is compared: without capitals, in any script, and without what surrounds it on a web page."""
-    return _HOST.sub("", name.strip()).rstrip("/").removeprefix("@").removesuffix(".git").casefold()
-
-
 def parse_request(line: str) -> Request:
     """The request of one line. Raises ValueError with what is wrong with it."""
     try:
-        data = json.loads(line)
+        data = json.loads(line, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError as error:
@@ -80,16 +75,22 @@ def parse_request(line: str) -> Request:
     return Request(name, when, **lists)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the field '{name}' stands there twice")
+    return dict(pairs)
+
+
 def _names(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise ValueError(f"has '{key}', which is no list of names")
     for name in value:
         if not isinstance(name, str):
             raise ValueError(f"has {name!r} in '{key}', which is no name")
-        parts = fold(name).split("/")
-        if len(parts) != (2 if key == "repositories" else 1) or not all(_ACCOUNT.fullmatch(part) for part in parts):
-            wanted = "owner/name" if key == "repositories" else "the name of one account"
-            raise ValueError(f"has {name!r} in '{key}'; {wanted} is wanted")
+        if COMPARED[key](name) is None:
+            raise ValueError(f"has {name!r} in '{key}'; {WANTED[key]} is wanted")
     return tuple(value)
 
 
@@ -165,21 +166,25 @@ class Wishes:
         for one in self.requests:
             for key in _LISTS:
                 for name in getattr(one, key):
-                    self._named[key].setdefault(fold(name), []).append(one.request)
+                    compared = COMPARED[key](name)
+                    if compared is None:
+                        raise ConfigError(f"request {one.request} has {name!r} in {key}; {WANTED[key]} is wanted")
+                    self._named[key].setdefault(compared, []).append(one.request)
 
     def against(self, kind: str, repository: str, owner: str | None, authors: Sequence[str]) -> list[str]:
         """Ids of the requests that a row falls under, in the order of the list."""
-        place = fold(repository)
-        holder = owner.casefold() if owner is not None else (place.split("/")[0] if place.count("/") == 1 else None)
-        people = {fold(name) for name in authors}
+        place = folded(repository)
+        host, _, rest = place.partition("/")
+        holder = folded(owner) if owner is not None else rest.partition("/")[0] if rest.count("/") == 1 else None
+        holders = {holder, f"{host}/{holder}"} if holder is not None else set()
+        people = {folded(name) for name in authors}
         found: set[str] = set(self._named["repositories"].get(place, ()))
-        if holder is not None:
-            found.update(self._named["accounts"].get(holder, ()))
+        for one in holders:
+            found.update(self._named["accounts"].get(one, ()))
         lists = ["accounts"]  # what an account wrote elsewhere goes as well
         lists += ["commits"] if kind == "commit" else ["issues"] if kind in _ISSUES else []
         if kind != "file" and kind != "notebook":
-            everyone = people | ({holder} if holder is not None else set())  # BigCode matched commits by owner
             for key in lists:
-                for person in everyone:
+                for person in people | holders:  # BigCode matched commits by owner
                     found.update(self._named[key].get(person, ()))
         return [one.request for one in self.requests if one.request in found]
