@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from starloom import corpus, tokens
+from starloom import corpus, problems, tokens
 from starloom.stage import Runtime, Stage, build
 from starloom.store import Built, Store
 
@@ -27,6 +27,8 @@ def source(folder: Path) -> Path:
         (project / f"noise{n}.py").write_text("#" + "-" * 60 + "\n")
         (project / f"data{n}.json").write_text('{"name": "value ' + "abcdefgh"[n] * 9 + '"}\n')
         (project / f"loop{n}.c").write_text(f"int loop_{n}(int n) {{\n  return n * {n};\n}}\n")
+    problem = problems.load("humaneval")[3]
+    (project / "solved.py").write_text(problem.programs()[0])
     (project / "binary.py").write_bytes(b"\x00\xff\xfe" * 50)
     (project / "page.html").write_text("<p>not wanted</p>\n")
     return project
@@ -41,12 +43,13 @@ def journey(folder: Path) -> tuple[Stage, ...]:
     opt_out = corpus.OptOut(files, str(requests))
     chosen = corpus.quickstart_rules(("Python", "C", "JSON"), "any")
     rules = corpus.Rules(files, language, license_, rules=chosen)
+    leaks = corpus.Decontaminate(files, ("humaneval",))
     pii = corpus.FindPII(files)
     exact, near = corpus.ExactDedup(files), corpus.NearDedup(files)
     mix = corpus.Mix(
         files,
         (language, license_),
-        (opt_out, rules, pii),
+        (opt_out, rules, leaks, pii),
         (exact, near),
         heldout=0.3,
         redact=pii,
@@ -56,7 +59,7 @@ def journey(folder: Path) -> tuple[Stage, ...]:
     vocabulary = tokens.TrainBPE(mix, vocab_size=400)
     census = tokens.Census(files, vocabulary)
     packed = tokens.Pack(mix, vocabulary, context=64)
-    return (files, language, license_, opt_out, rules, pii, exact, near, mix, vocabulary, census, packed)
+    return (files, language, license_, opt_out, rules, leaks, pii, exact, near, mix, vocabulary, census, packed)
 
 
 def built(folder: Path) -> dict[str, Built]:

@@ -91,6 +91,14 @@ def test_figures_are_those_of_the_manifests(card: str, steps: dict[str, Built], 
     assert {row[0]: int(row[1]) for row in read["validation set"] if row[1] != "0"} == counts["validation"]
 
 
+def test_benchmarks_are_named_with_the_problems_that_were_met(card: str) -> None:
+    assert "Benchmarks: humaneval (digest " in card
+    assert (
+        "Left out, because they hold a problem or its solution: 1 of 34 files. Problems that were met: humaneval 1."
+        in card
+    )
+
+
 def test_what_rebuilds_it_is_in_it(card: str, steps: dict[str, Built]) -> None:
     blocks = [one.content for one in parsed(card) if one.type == "fence"]
     assert blocks[0] == "starloom run corpus --seed 3\n"
@@ -120,7 +128,11 @@ def test_what_steps_say_of_a_drop_has_a_meaning() -> None:
 
 
 def test_a_corpus_without_the_optional_steps_says_so(steps: dict[str, Built]) -> None:
-    without = [one for name, one in steps.items() if name not in ("census", "opt_out", "find_pii", "near_dedup")]
+    without = [
+        one
+        for name, one in steps.items()
+        if name not in ("census", "opt_out", "find_pii", "near_dedup", "decontaminate")
+    ]
     (told,) = corpora(Steps(without))
     card = dataset_card(Steps(without), told, "A corpus")
     assert "No list of requests was given." in card

@@ -81,6 +81,7 @@ STATION_OF = {
     "binary": "rules",
     "language_not_selected": "rules",
     "few_alphanumeric": "rules",
+    "benchmark_substring": "decontaminate",
     "exact_duplicate": "exact_dedup",
     "near_duplicate": "near_dedup",
     "down_sampled": "down_sampled",
@@ -109,7 +110,7 @@ def test_reasons_are_those_of_the_mix_and_their_steps_are_named(
     assert curated_corpus.steps_of("near_duplicate") == ["near_dedup"]
     assert curated_corpus.steps_of("exact_duplicate") == ["exact_dedup"]
     assert curated_corpus.steps_of("down_sampled") == ["mix"]
-    assert curated_corpus.languages.used() == ["rules", "exact_dedup", "near_dedup", "down_sampled"]
+    assert curated_corpus.languages.used() == ["rules", "decontaminate", "exact_dedup", "near_dedup", "down_sampled"]
 
 
 def test_tokens_are_those_of_the_census(steps: dict[str, Built], curated_corpus: Corpus) -> None:

@@ -5,7 +5,9 @@ Every figure is from a manifest or a table of the steps; every name from outside
 
 from __future__ import annotations
 
+import ast
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from starloom.report import facts, plain
@@ -232,13 +234,22 @@ def _decontamination(corpus: Corpus) -> Iterator[str]:
         yield "\nNo benchmark was searched for."
     for one in steps:
         outside, counts = one.manifest["externals"]["problems"], one.counts
-        holders = counts["rows_in"] - counts["rows_out"]
+        holders = counts.get("rows_in", 0) - counts.get("rows_out", 0)
+        met = Counter(problem.partition(":")[0] for problem in counts.get("problems", {}))
         yield (
-            f"\nBenchmarks: {inline(outside['value'])} (digest {inline(outside['digest'])}). "
-            f"{plain.several(holders, 'file')} of {plain.count(counts['rows_in'])} "
-            f"{'holds' if holders == 1 else 'hold'} a problem or its solution and were left out; "
-            f"{plain.several(len(counts.get('problems', {})), 'problem')} were met."
+            f"\nBenchmarks: {inline(', '.join(_names(outside['value'])))} (digest {inline(outside['digest'])}). Left out, because "
+            f"they hold a problem or its solution: {holders:,} of {plain.several(counts.get('rows_in', 0), 'file')}. "
+            f"Problems that were met: {inline(', '.join(f'{name} {number:,}' for name, number in sorted(met.items())) or 'none')}."
         )
+
+
+def _names(value: str) -> list[str]:
+    """The texts of a tuple as a manifest spells it; what is none, as it stands."""
+    try:
+        found = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return [value]
+    return list(map(str, found)) if isinstance(found, tuple) else [value]
 
 
 def _opting_out(corpus: Corpus) -> Iterator[str]:
