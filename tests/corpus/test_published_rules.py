@@ -210,6 +210,15 @@ def test_vendored_and_documentation_paths_are_linguists() -> None:
     assert vendored(named(b"deps/a.c")) == "vendored" and vendored(named(b"src/a.c")) is None
 
 
+def test_vendored_paths_are_judged_in_a_shard_as_alone(tmp_path: Path) -> None:
+    paths = ["vendor/a.c", "src/a.c", "dist/x.js", "a/jquery.js", "deps/b.py", "cache/c.py", "d.py"]
+    files = Read(f"folder:{plant(tmp_path / 'code', dict.fromkeys(paths, b'x = 1'))}")
+    built = made(Rules(files, Language(files), rules=(rule(vendored),)), tmp_path / "store")
+    read = rows(made(files, tmp_path / "store"))
+    said = [(one["path"].decode(), "vendored" in row["reasons"]) for one, row in zip(read, rows(built), strict=True)]
+    assert said == [(path, are_vendored([path])[0]) for path, _ in said] and len(said) == len(paths)
+
+
 def test_origin_lies_beside_every_file(tmp_path: Path) -> None:
     body = {"vendor/a.c": b"int x;\n", "docs/b.md": b"# hi\n", "c_pb2.py": b"x\n", "d.py": b"x\n", "e.py": b"\xff"}
     files = Read(f"folder:{plant(tmp_path / 'code', body)}")

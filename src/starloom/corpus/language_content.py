@@ -78,12 +78,7 @@ def _holds(conditions: Sequence[dict[str, list[str]]], texts: pa.Array) -> list[
 
 def matching(patterns: Sequence[str], texts: pa.Array) -> list[bool]:
     """Whether each text has a match of one of the RE2 patterns."""
-    found = [False] * len(texts)
-    for pattern in patterns:
-        matches: list[bool] = pc.match_substring_regex(texts, pattern).to_pylist()
-        found = [one or two for one, two in zip(found, matches, strict=True)]
-        if all(found):
-            break
+    found: list[bool] = pc.match_substring_regex(texts, "|".join(f"(?:{one})" for one in patterns)).to_pylist()
     return found
 
 

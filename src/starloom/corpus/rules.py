@@ -21,6 +21,7 @@ import pyarrow as pa
 from starloom import native
 from starloom.corpus.language import check_languages
 from starloom.corpus.license_expressions import LicenseType, license_type
+from starloom.corpus.origin import vendored
 from starloom.corpus.schemas import VERDICT, table_of
 from starloom.errors import ConfigError, suggestion
 from starloom.flags import convert, describe
@@ -43,6 +44,7 @@ class SourceFile:
     characters: int
     alphanumeric: int  # characters for which `str.isalnum` holds
     stars: int | None = None  # of its repository
+    vendored: bool | None = None  # whether its path is of code carried along; None where nobody has looked yet
 
 
 def empty(file: SourceFile) -> str | None:
@@ -198,16 +200,17 @@ def _source_files(
         files["stars"].to_pylist() if "stars" in files.column_names else [None] * len(files),
         languages["value"].to_pylist(),
         [None] * len(files) if licenses is None else licenses["value"].to_pylist(),
+        vendored([path.decode("utf-8", "backslashreplace") for path in files["path"].to_pylist()]),  # together: fast
         *(column.tolist() for column in numbers),
         strict=True,
     )
-    for document, unread, repository, path, text, stars, language, license_, *counts in columns:
+    for document, unread, repository, path, text, stars, language, license_, carried, *counts in columns:
         file = None
         if text is not None:
             lines, longest, line_characters, characters, alphanumeric = counts
             file = SourceFile(
                 repository, path, text, language, license_, lines, longest, line_characters, characters, alphanumeric,
-                stars,
+                stars, carried,
             )  # fmt: skip
         yield document, unread, file
 
@@ -229,7 +232,7 @@ def _judge_part(call: tuple[str, Built, Built, Built | None, tuple[Rule, ...]], 
 class Rules(Stage):
     """A verdict on each file: kept, or every reason against it in the order of `rules`."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     files: Stage
     language: Stage
     license: Stage | None = None

@@ -125,7 +125,10 @@ def generated(file: SourceFile) -> str | None:
 
 def vendored(file: SourceFile) -> str | None:
     """Code that a project carries along; the original is elsewhere (linguist `vendor.yml`)."""
-    return "vendored" if origin_vendored([file.path.decode("utf-8", "backslashreplace")])[0] else None
+    carried = file.vendored
+    if carried is None:
+        (carried,) = origin_vendored([file.path.decode("utf-8", "backslashreplace")])
+    return "vendored" if carried else None
 
 
 def encoded_data(file: SourceFile, *, longest: int = 1024, share: float = 0.5) -> str | None:
