@@ -200,6 +200,7 @@ def build(
     built = {} if built is None else built
     if id(stage) in built:
         return built[id(stage)]
+    identity = identities.of(stage)  # first: what is wrong outside is said before anything is built
     inputs: dict[str, Built | tuple[Built, ...]] = {}
     for name, value in stage.inputs().items():
         inputs[name] = (
@@ -207,7 +208,7 @@ def build(
             if isinstance(value, tuple)
             else build(value, where, runtime, identities, built)
         )
-    built[id(stage)] = _build_one(stage, where, runtime, identities.of(stage), inputs)
+    built[id(stage)] = _build_one(stage, where, runtime, identity, inputs)
     return built[id(stage)]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from ground.example_stages import Counter, Joined, Lines, Named
 from starloom.cluster import Local
-from starloom.errors import BusyError, ConfigError, DamagedError, StarloomError, StoreError
+from starloom.errors import BusyError, ConfigError, DamagedError, SourceError, StarloomError, StoreError
 from starloom.flags import Assignment
 from starloom.journey import Journey
 from starloom.stage import Identities, Runtime, Stage, build
@@ -312,3 +312,14 @@ def test_the_manifest_says_how_and_from_what(source: Path, store: Store) -> None
     }
     assert wanted <= set(manifest)
     assert manifest["inputs"] == {"lines": fingerprint(Lines(str(source)))}
+
+
+def test_what_is_wrong_outside_is_said_before_anything_is_built(tmp_path: Path) -> None:
+    from starloom.corpus import OptOut, Read
+
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "a.py").write_text("x = 1\n")
+    store = Store(tmp_path / "store")
+    with pytest.raises(SourceError, match=r"missing\.jsonl"):
+        build(OptOut(Read(f"folder:{tmp_path / 'code'}"), str(tmp_path / "missing.jsonl")), store, Runtime())
+    assert not list(store.directories())

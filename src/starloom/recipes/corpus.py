@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -101,7 +102,8 @@ def corpus(
     census = tokens.Census(found.files, vocab)
     packed = tokens.Pack(clean, vocab, context=context or published.context)
     steps = (*found.steps(), *low, clean, vocab, census, packed)
-    return Journey(packed, report.Report(steps, title="A corpus of code, and why it is what it is"))
+    command = f"starloom run corpus --sources {shlex.quote(sources)} --like {like} --rules {name} --seed {seed}"
+    return Journey(packed, report.Report(steps, title="A corpus of code, and why it is what it is", recipe=command))
 
 
 @dataclass(frozen=True, slots=True)
