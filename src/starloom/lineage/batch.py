@@ -108,7 +108,7 @@ class _Texts:
         row = self.files.get(span.source)
         if row is None:
             raise StoreError(f"{self._read.directory} holds no file {span.source.hex()}; run the recipe again")
-        path = row["path"].decode(errors="replace")
+        path = row["path"].decode("utf-8", "surrogateescape")
         text = value_of(row, span.field)[span.start : span.end].decode(errors="replace")
         return Found(span.source.hex(), row["repository"], path, span.field, span.start, span.end, span.copied, text)
 

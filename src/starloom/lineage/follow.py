@@ -49,6 +49,7 @@ def follow(argv: Sequence[str]) -> int:
 
 
 def _follow_file(name: str, follow_flags: FollowFlags) -> int:
+    from starloom.corpus.sources.listing import printable
     from starloom.lineage.way import ways_of
 
     ways = ways_of(Journal.open(Store(follow_flags.store)), name)
@@ -60,7 +61,7 @@ def _follow_file(name: str, follow_flags: FollowFlags) -> int:
                         {
                             "id": way.id.hex(),
                             "repository": way.repository,
-                            "path": way.path.decode(errors="replace"),
+                            "path": way.path.decode("utf-8", "surrogateescape"),
                             "stops": [asdict(stop) for stop in way.stops],
                         }
                         for way in ways
@@ -72,7 +73,7 @@ def _follow_file(name: str, follow_flags: FollowFlags) -> int:
         )
         return 0
     for way in ways:
-        print(f"{way.repository}:{way.path.decode(errors='replace')}  id {way.id.hex()}")
+        print(f"{printable(way.repository)}:{printable(way.path)}  id {way.id.hex()}")
         width = max(len(Path(stop.directory).name) for stop in way.stops)
         for stop in way.stops:
             print(f"  {Path(stop.directory).name:<{width}}  {stop.text}")
@@ -80,6 +81,7 @@ def _follow_file(name: str, follow_flags: FollowFlags) -> int:
 
 
 def _follow_step(run: Path, step: int, follow_flags: FollowFlags) -> int:
+    from starloom.corpus.sources.listing import printable
     from starloom.lineage.batch import sequences_of
 
     model = Built.open(run.resolve())
@@ -94,8 +96,15 @@ def _follow_step(run: Path, step: int, follow_flags: FollowFlags) -> int:
     for number, sequence in enumerate(sequences):
         print(f"sequence {number}: {sequence.tokens:,} tokens, {sequence.controls} of them control tokens")
         for span in sequence.spans:
-            name = f"{span.repository}:{span.path}" + ("" if span.field == "text" else f" ({span.field})")
+            name = printable(f"{span.repository}:{span.path}") + ("" if span.field == "text" else f" ({span.field})")
             print(f"  {name}  bytes {span.start:,} to {span.end:,}")
             if follow_flags.text:
-                print("    | " + span.text.replace("\n", "\n    | "))
+                print("\n".join(f"    | {_shown(line)}" for line in span.text.split("\n")))
     return 0
+
+
+def _shown(line: str) -> str:
+    """A line of a file for a terminal: what would steer it, or turn the reading direction, is escaped."""
+    from starloom.corpus.sources.listing import printable
+
+    return "\t".join(map(printable, line.split("\t")))

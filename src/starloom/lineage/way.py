@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starloom.corpus.sources.listing import printable
 from starloom.errors import StoreError
 from starloom.lineage.journal import Journal
 from starloom.store import Built
@@ -48,7 +49,7 @@ def ways_of(journal: Journal, name: str) -> list[Way]:
     """
     wanted = set(split_name(name))
     if not wanted:
-        raise StoreError(f"'{name}' is no REPOSITORY:PATH, such as python:stdlib:json/decoder.py")
+        raise StoreError(f"'{printable(name)}' is no REPOSITORY:PATH, such as python:stdlib:json/decoder.py")
     ways = []
     for read in journal.kind("Read"):
         for part in read.parts():
@@ -73,14 +74,14 @@ def _not_found(journal: Journal, name: str, wanted: set[tuple[str, bytes]]) -> S
         for table in read.tables(["repository", "path"]):
             repositories.update(table["repository"].to_pylist())
             paths.update(
-                path.decode(errors="replace")
+                printable(path)
                 for repository, path in zip(table["repository"].to_pylist(), table["path"].to_pylist(), strict=True)
                 if any(repository == one for one, _ in wanted)
             )
     if not paths:
         known = ", ".join(sorted(repositories)[:8]) or "none"
-        return StoreError(f"no repository of '{name}' was read into {journal.store.root}; read: {known}")
-    asked = next(path for repository, path in wanted if repository in repositories).decode(errors="replace")
+        return StoreError(f"no repository of '{printable(name)}' was read into {journal.store.root}; read: {known}")
+    asked = printable(next(path for repository, path in wanted if repository in repositories))
     near = difflib.get_close_matches(asked, paths, n=3, cutoff=0.5)
     return StoreError(f"no file '{asked}' in that repository; near: {', '.join(near) or 'nothing'}")
 
