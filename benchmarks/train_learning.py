@@ -28,8 +28,9 @@ from train_speed import machine
 
 from starloom.cluster import Local
 from starloom.corpus.rendered import Rendered
+from starloom.models.causal_lm import load_model
 from starloom.models.config import GPTBigCodeConfig
-from starloom.models.gpt_bigcode import GPTBigCode, load_model
+from starloom.models.gpt_bigcode import GPTBigCode
 from starloom.progress import for_terminal
 from starloom.recipes.quickstart import quickstart
 from starloom.stage import Runtime, build

@@ -21,7 +21,7 @@ from starloom.errors import ConfigError
 from starloom.evals import HeldOut
 from starloom.evals.held_out import gzip_bytes, render, within, xz_bytes
 from starloom.evals.held_out_files import held_out_files, in_order_of_chance
-from starloom.models.gpt_bigcode import load_model
+from starloom.models.causal_lm import load_model
 from starloom.store import Built
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.pack import open_tokens

@@ -65,7 +65,8 @@ class Untrained(Stage):
     seed: int = 0
 
     def produce(self, work: Work) -> None:
-        from starloom.models.gpt_bigcode import GPTBigCode, save_model
+        from starloom.models.causal_lm import save_model
+        from starloom.models.gpt_bigcode import GPTBigCode
         from starloom.tokens.bpe import Vocabulary
 
         vocabulary = Vocabulary.load(work.input("packed"))

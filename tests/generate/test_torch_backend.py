@@ -18,8 +18,9 @@ from starloom.generate.backends.torch import TorchBackend, open_backend
 from starloom.generate.engine import Engine
 from starloom.generate.protocol import Handle, Likelihood, Request
 from starloom.generate.sampling import Sampling
+from starloom.models.causal_lm import save_model
 from starloom.models.config import GPTBigCodeConfig
-from starloom.models.gpt_bigcode import GPTBigCode, save_model
+from starloom.models.gpt_bigcode import GPTBigCode
 
 ROWS = vocabulary().rows
 

@@ -20,7 +20,8 @@ from tiny_models import tiny
 
 from starloom.errors import CheckpointError, DiskFullError
 from starloom.models import checkpoint, safetensors_file
-from starloom.models.gpt_bigcode import GPTBigCode, load_model, save_model
+from starloom.models.causal_lm import load_model, save_model
+from starloom.models.gpt_bigcode import GPTBigCode
 from starloom.models.safetensors_file import SafetensorsFile
 
 CONFIG = tiny(0)
@@ -104,7 +105,7 @@ def test_loading_needs_no_torch(folder: Path) -> None:
 
 def test_loading_does_not_import_the_compiler_of_torch(folder: Path) -> None:
     """It would take longer than the loading, and every command that completes code would wait for it."""
-    code = "import sys; from starloom.models.gpt_bigcode import load_model; load_model(sys.argv[1])"
+    code = "import sys; from starloom.models.causal_lm import load_model; load_model(sys.argv[1])"
     code += "; sys.exit('torch._dynamo' in sys.modules)"
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=60)
 

@@ -14,8 +14,9 @@ from tiny_models import LARGE_INIT, tiny
 from transformers.activations import ACT2FN
 
 from starloom.models import checkpoint
+from starloom.models.causal_lm import load_model, save_model
 from starloom.models.config import GPTBigCodeConfig
-from starloom.models.gpt_bigcode import MLP, GPTBigCode, load_model, save_model
+from starloom.models.gpt_bigcode import MLP, GPTBigCode
 from starloom.models.presets import PRESETS
 
 CONFIGS = range(24)  # two kinds of attention × three activations × tied or not, twice

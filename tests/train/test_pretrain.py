@@ -13,7 +13,7 @@ import torch
 from starloom.errors import ConfigError
 from starloom.flags import Assignment
 from starloom.journey import Journey
-from starloom.models.gpt_bigcode import load_model
+from starloom.models.causal_lm import load_model
 from starloom.tokens.dataset import Dataset
 from starloom.train import AdamW, Minutes, Muon, Pretrain, Steps, Tokens, budget, hardware
 

@@ -143,7 +143,7 @@ def score_by_language(work: Work, groups: Mapping[str, Sequence[bytes]]) -> dict
     """The model's score of each group of files: their packed tokens one after the other."""
     import numpy as np
 
-    from starloom.models.gpt_bigcode import load_model
+    from starloom.models.causal_lm import load_model
     from starloom.tokens.bpe import Vocabulary
     from starloom.tokens.dataset import Dataset
     from starloom.train import hardware

@@ -1,6 +1,7 @@
 """Keys and values of the sequences that are being decoded: one buffer a sequence, grown as it grows.
 
-A multi-query model keeps one head. Sequences of any lengths step together: their new tokens lie one after another, without
+A multi-query model keeps one head, a grouped one a few. All keys are kept, also where a window hides them: a sequence can be
+cut back to any length. Sequences of any lengths step together: their new tokens lie one after another, without
 padding, and each attends to its own buffer.
 """
 
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from starloom.errors import GenerationError
+from starloom.models.attention import Block, attend, blocks
 
 _FIRST_TOKENS: Final = 128  # our choice; a buffer doubles from here up to the model's context
 
@@ -36,9 +37,18 @@ class Cache:
     """Key/value buffers by slot, a number of the caller's choosing. A slot exists from its first use until it is freed."""
 
     def __init__(
-        self, *, layers: int, kv_heads: int, head_size: int, context: int, dtype: torch.dtype, device: torch.device
+        self,
+        *,
+        layers: int,
+        kv_heads: int,
+        head_size: int,
+        context: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        window: int | None = None,
     ) -> None:
         self.context = context  # the longest sequence that the model knows positions for
+        self.window = window  # tokens that one attends to; None: all before it
         self.dtype, self.device = dtype, device
         self._shape = (layers, 2, kv_heads, head_size)
         self._sequences: dict[int, _Sequence] = {}
@@ -105,7 +115,7 @@ class Cache:
             )
         for slot, count in pairs:
             self._grow(slot, self.length(slot) + count)
-        return Past([(self._sequences[slot], count) for slot, count in pairs], self.device)
+        return Past([(self._sequences[slot], count) for slot, count in pairs], self.window, self.device)
 
     def _grow(self, slot: int, tokens: int) -> None:
         sequence = self._sequences.get(slot)
@@ -131,47 +141,29 @@ class Cache:
 class Past:
     """What one step's new tokens attend to: their own sequences, before them and up to themselves."""
 
-    def __init__(self, rows: Sequence[tuple[_Sequence, int]], device: torch.device) -> None:
-        self._spans: list[tuple[_Sequence, slice, int, int]] = []  # sequence, its rows, first new token, end
-        self._masks: list[Tensor | None] = []
+    def __init__(self, rows: Sequence[tuple[_Sequence, int]], window: int | None, device: torch.device) -> None:
+        self._spans: list[
+            tuple[_Sequence, slice, int, int, list[Block]]
+        ] = []  # sequence, its rows, first new token, end
         row = 0
         for sequence, count in rows:
             start, end = sequence.length, sequence.length + count
-            self._spans.append((sequence, slice(row, row + count), start, end))
-            self._masks.append(_causal(start, end, device) if count > 1 and start else None)
+            self._spans.append((sequence, slice(row, row + count), start, end, blocks(count, end, window, device)))
             row += count
-        self.positions_R = torch.cat([torch.arange(start, end) for _, _, start, end in self._spans]).to(device)
+        self.positions_R = torch.cat([torch.arange(start, end) for _, _, start, end, _ in self._spans]).to(device)
 
     def attend(self, layer: int, q_RNH: Tensor, k_RKH: Tensor, v_RKH: Tensor, scale: float) -> Tensor:
         """Store the new keys and values of a layer and return what their queries see, [R, N, H]."""
         y_RNH = torch.empty_like(q_RNH)
-        heads = q_RNH.shape[1]
-        for (sequence, rows, start, end), mask in zip(self._spans, self._masks, strict=True):
+        for sequence, rows, start, end, parts in self._spans:
             k_KCH, v_KCH = sequence.kv_L2KCH[layer, :, :, :end]
             k_KCH[:, start:] = k_RKH[rows].transpose(0, 1)
             v_KCH[:, start:] = v_RKH[rows].transpose(0, 1)
             q_NTH = q_RNH[rows].transpose(0, 1)
-            multi_query = len(k_KCH) == 1 < heads
-            if multi_query and end - start == 1:  # one token's heads are the queries of the one key head: no mask
-                q_NTH = q_NTH.transpose(0, 1)
-            y_NTH = F.scaled_dot_product_attention(
-                q_NTH[None],
-                k_KCH[None],
-                v_KCH[None],
-                attn_mask=mask,
-                is_causal=end - start > 1 and start == 0,
-                scale=scale,
-                enable_gqa=multi_query and end - start > 1,
-            )[0]
-            y_RNH[rows] = y_NTH if multi_query and end - start == 1 else y_NTH.transpose(0, 1)
+            y_RNH[rows] = attend(q_NTH[None], k_KCH[None], v_KCH[None], scale, parts)[0].transpose(0, 1)
         return y_RNH
 
     def finish(self) -> None:
         """The step is done: the sequences now hold its tokens."""
-        for sequence, _, _, end in self._spans:
+        for sequence, _, _, end, _ in self._spans:
             sequence.length = end
-
-
-def _causal(start: int, end: int, device: torch.device) -> Tensor:
-    """[new, all]: which tokens each new one sees."""
-    return torch.ones(end - start, end, dtype=torch.bool, device=device).tril(start)

@@ -19,38 +19,43 @@ BLOCK: Final = 128  # queries at once, measured: 64 and 256 are no faster on two
 LONGEST: Final = 2048  # tokens: beyond, the probabilities of a layer outgrow what a small machine can spare
 
 
-def causal_attention(q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float) -> Tensor:
-    """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, [B, T, N, H], in the type of q.
+def causal_attention(q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float, window: int | None = None) -> Tensor:
+    """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, [B, T, N, H], in the type of q; at most the last
+    `window` of them.
 
     Scores are rounded to that type; the softmax works in at least float32 inside.
     """
-    attended: Tensor = _CausalAttention.apply(q_BTNH, k_BTKH, v_BTKH, scale)  # type: ignore[no-untyped-call]
+    attended: Tensor = _CausalAttention.apply(q_BTNH, k_BTKH, v_BTKH, scale, window)  # type: ignore[no-untyped-call]
     return attended
 
 
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float, window: int | None) -> Tensor:
         heads = k_BTKH.shape[2]
         q, k, v = _by_head(q_BTNH * scale, heads), _by_head(k_BTKH, heads), _by_head(v_BTKH, heads)
         y = torch.empty_like(q)
         later = torch.full((BLOCK, BLOCK), -torch.inf, dtype=q.dtype, device=q.device).triu(1)[:, None]
+        tokens = q.shape[1]
+        window = tokens if window is None else window
         blocks = []
-        for start, end in _blocks(q.shape[1]):
-            scores = torch.bmm(_rows(q, start, end), k[:, :end, 0].mT)
-            _by_query(scores, end - start)[..., start:] += later[
-                : end - start, :, : end - start
-            ]  # the future is hidden
+        for start, end, oldest in _blocks(tokens, window):
+            scores = torch.bmm(_rows(q, start, end), k[:, oldest:end, 0].mT)
+            by_query, queries = _by_query(scores, end - start), end - start
+            by_query[..., start - oldest :] += later[:queries, :, :queries]  # the future is hidden
+            if oldest < end - window:  # and so is what has left the window of some of these queries
+                hidden = torch.ones(queries, end - oldest, dtype=torch.bool, device=q.device)
+                by_query.masked_fill_(hidden.tril(start - oldest - window)[:, None], -torch.inf)
             p = torch.softmax(scores, -1)
-            y[:, start:end] = _by_query(torch.bmm(p, v[:, :end, 0]), end - start)
+            y[:, start:end] = _by_query(torch.bmm(p, v[:, oldest:end, 0]), end - start)
             blocks.append(p)
         ctx.save_for_backward(q, k, v, *blocks)
-        ctx.scale, ctx.heads = scale, heads
+        ctx.scale, ctx.heads, ctx.window = scale, heads, window
         return _back(y, heads)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy_BTNH: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, dy_BTNH: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, *blocks = ctx.saved_tensors
         dy = _by_head(dy_BTNH, ctx.heads)
         wide = torch.promote_types(q.dtype, torch.float32)  # what several blocks add to
@@ -59,15 +64,15 @@ class _CausalAttention(torch.autograd.Function):
             torch.zeros_like(k[:, :, 0], dtype=wide),
             torch.zeros_like(v[:, :, 0], dtype=wide),
         )
-        for (start, end), p in zip(_blocks(q.shape[1]), blocks, strict=True):
+        for (start, end, oldest), p in zip(_blocks(q.shape[1], ctx.window), blocks, strict=True):
             q_rows, dy_rows = _rows(q, start, end), _rows(dy, start, end)
-            dp = torch.bmm(dy_rows, v[:, :end, 0].mT)
+            dp = torch.bmm(dy_rows, v[:, oldest:end, 0].mT)
             ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
-            dq[:, start:end] = _by_query(torch.bmm(ds, k[:, :end, 0]).mul_(ctx.scale), end - start)
-            dk[:, :end] += torch.bmm(ds.mT, q_rows)
-            dv[:, :end] += torch.bmm(p.mT, dy_rows)
+            dq[:, start:end] = _by_query(torch.bmm(ds, k[:, oldest:end, 0]).mul_(ctx.scale), end - start)
+            dk[:, oldest:end] += torch.bmm(ds.mT, q_rows)
+            dv[:, oldest:end] += torch.bmm(p.mT, dy_rows)
         dk, dv = dk.to(k.dtype)[:, :, None], dv.to(v.dtype)[:, :, None]
-        return _back(dq, ctx.heads), _back(dk, ctx.heads), _back(dv, ctx.heads), None
+        return _back(dq, ctx.heads), _back(dk, ctx.heads), _back(dv, ctx.heads), None, None
 
 
 def _by_head(x_BTNH: Tensor, heads: int) -> Tensor:
@@ -94,5 +99,6 @@ def _by_query(x: Tensor, queries: int) -> Tensor:
     return x.view(len(x), queries, -1, x.shape[-1])
 
 
-def _blocks(tokens: int) -> list[tuple[int, int]]:
-    return [(start, min(tokens, start + BLOCK)) for start in range(0, tokens, BLOCK)]
+def _blocks(tokens: int, window: int) -> list[tuple[int, int, int]]:
+    """First query, end, and the oldest token that one of them sees, of each block."""
+    return [(start, min(tokens, start + BLOCK), max(0, start - window + 1)) for start in range(0, tokens, BLOCK)]

@@ -21,7 +21,7 @@ import numpy as np
 from starloom import store
 from starloom.errors import CheckpointError
 from starloom.models import safetensors_file
-from starloom.models.config import GPTBigCodeConfig
+from starloom.models.config import ModelConfig, from_json
 from starloom.models.safetensors_file import MAX_HEADER_BYTES, SafetensorsFile
 from starloom.models.strict_json import parse_object
 
@@ -36,12 +36,13 @@ SHARD_BYTES: Final = 5 * 10**9  # as transformers cuts them
 _MAX_CONFIG_BYTES: Final = 2**20  # our choice; the published ones take about 1 kB
 _SHARD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.safetensors")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_HEAD, _EMBEDDING = "lm_head.weight", "transformer.wte.weight"
+_HEAD = "lm_head.weight"
+_COMPARED_AT_ONCE: Final = 2**24  # bytes; our choice
 
 
-def read_config(folder: Path) -> GPTBigCodeConfig:
+def read_config(folder: Path) -> ModelConfig:
     """The folder's config.json, every field within bounds. Raises CheckpointError."""
-    return GPTBigCodeConfig.from_json(_read_json(folder, CONFIG, _MAX_CONFIG_BYTES), str(folder / CONFIG))
+    return from_json(_read_json(folder, CONFIG, _MAX_CONFIG_BYTES), str(folder / CONFIG))
 
 
 def stop_ids(folder: Path) -> tuple[int, ...]:
@@ -58,7 +59,7 @@ def stop_ids(folder: Path) -> tuple[int, ...]:
     return listed
 
 
-def open_weights(folder: Path, config: GPTBigCodeConfig | None = None) -> dict[str, SafetensorsFile]:
+def open_weights(folder: Path, config: ModelConfig | None = None) -> dict[str, SafetensorsFile]:
     """Parameter name → the mapped file that holds it, for exactly the parameters of the config, each of its shape.
 
     Raises CheckpointError naming every tensor that is missing, extra or misshapen, in one message.
@@ -80,18 +81,18 @@ def open_weights(folder: Path, config: GPTBigCodeConfig | None = None) -> dict[s
     return _matched(folder, config, files)
 
 
-def load_arrays(folder: Path, config: GPTBigCodeConfig | None = None) -> dict[str, np.ndarray]:
+def load_arrays(folder: Path, config: ModelConfig | None = None) -> dict[str, np.ndarray]:
     """Parameter name → NumPy array, memory-mapped (copy on write); bfloat16 is widened to float32. No torch."""
     return {name: file.array(name) for name, file in open_weights(folder, config).items()}
 
 
-def load_tensors(folder: Path, config: GPTBigCodeConfig | None = None) -> dict[str, torch.Tensor]:
+def load_tensors(folder: Path, config: ModelConfig | None = None) -> dict[str, torch.Tensor]:
     """Parameter name → torch tensor on the CPU in the stored type, memory-mapped (copy on write)."""
     return {name: file.tensor(name) for name, file in open_weights(folder, config).items()}
 
 
 def save(
-    folder: Path, config: GPTBigCodeConfig, tensors: Mapping[str, Any], *, shard_bytes: int = SHARD_BYTES
+    folder: Path, config: ModelConfig, tensors: Mapping[str, Any], *, shard_bytes: int = SHARD_BYTES
 ) -> list[Path]:
     """Write NumPy arrays or torch tensors as a folder that transformers' AutoModelForCausalLM loads; the files written.
 
@@ -133,7 +134,7 @@ def write_weights(path: Path, tensors: Mapping[str, Any]) -> None:
     store.fsync(path.parent)
 
 
-def config_files(config: GPTBigCodeConfig, dtype: str = "float32") -> dict[str, bytes]:
+def config_files(config: ModelConfig, dtype: str = "float32") -> dict[str, bytes]:
     """generation_config.json and config.json, by name: what transformers reads beside the weights."""
     data = config.to_json()
     ids = {key: data[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if data[key] is not None}
@@ -143,14 +144,14 @@ def config_files(config: GPTBigCodeConfig, dtype: str = "float32") -> dict[str, 
     }
 
 
-def _matched(folder: Path, config: GPTBigCodeConfig, files: dict[str, SafetensorsFile]) -> dict[str, SafetensorsFile]:
+def _matched(folder: Path, config: ModelConfig, files: dict[str, SafetensorsFile]) -> dict[str, SafetensorsFile]:
     """The config's parameters only; of a tied head that is stored all the same, the copy is checked and left out."""
     shapes = {name: file.tensors[name].shape for name, file in files.items()}
-    if config.tie_word_embeddings and _HEAD in files and _EMBEDDING in files:
-        head, embedding = files[_HEAD].bits(_HEAD), files[_EMBEDDING].bits(_EMBEDDING)
-        if head.dtype != embedding.dtype or not np.array_equal(head.view(np.uint8), embedding.view(np.uint8)):
+    embedding = config.embedding
+    if config.tie_word_embeddings and _HEAD in files and embedding in files:
+        if not _same_bits(files[_HEAD].bits(_HEAD), files[embedding].bits(embedding)):
             raise CheckpointError(
-                f"{folder}: tie_word_embeddings is true, but {_HEAD} differs from {_EMBEDDING}; "
+                f"{folder}: tie_word_embeddings is true, but {_HEAD} differs from {embedding}; "
                 "set it to false in config.json if the model was trained so"
             )
         del shapes[_HEAD]
@@ -158,7 +159,16 @@ def _matched(folder: Path, config: GPTBigCodeConfig, files: dict[str, Safetensor
     return {name: files[name] for name in config.shapes()}
 
 
-def _check_names_and_shapes(where: str, config: GPTBigCodeConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are equal bit for bit, NaN included, a part at a time."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    first, second = (array.reshape(-1).view(np.uint8) for array in (one, other))
+    starts = range(0, len(first), _COMPARED_AT_ONCE)
+    return all(np.array_equal(first[at : at + _COMPARED_AT_ONCE], second[at : at + _COMPARED_AT_ONCE]) for at in starts)
+
+
+def _check_names_and_shapes(where: str, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:
     wanted = config.shapes()
     wrong = [f"{name} is {list(found[name])}, config.json says {list(wanted[name])}"
              for name in wanted if name in found and found[name] != wanted[name]]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from starloom.errors import DamagedError
-from starloom.models.gpt_bigcode import GPTBigCode
+from starloom.models.causal_lm import CausalLM
 
 WINDOWS_AT_ONCE = 8  # our choice: large enough for full speed on two cores
 
@@ -45,7 +45,7 @@ def window_starts(tokens: int, context: int, bound: int | None) -> list[int]:
 
 @torch.no_grad()
 def score(
-    model: GPTBigCode,
+    model: CausalLM,
     tokens: npt.NDArray[np.generic],
     byte_lengths: npt.NDArray[np.int32],
     context: int,

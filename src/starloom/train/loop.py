@@ -24,15 +24,15 @@ from torch import Tensor
 
 from starloom import records
 from starloom.errors import MissingExtraError, TrainingError
-from starloom.models.config import GPTBigCodeConfig
-from starloom.models.gpt_bigcode import GPTBigCode
+from starloom.models.causal_lm import CausalLM, new_model
+from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.stage import Work
 from starloom.train import hardware, heldout
 from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, State
 from starloom.train.interrupt import Interrupt
 from starloom.train.log import LIVE, LOG, TENSORBOARD, Curves, Log, Row, rows
-from starloom.train.optimizer import Optimizer, qkv_blocks
+from starloom.train.optimizer import Optimizer, Rows, qkv_blocks
 from starloom.train.schedule import Schedule
 from starloom.train.settings import AdamW, Heldout, Muon, Precision
 
@@ -43,7 +43,7 @@ Ids = npt.NDArray[np.int64]
 class Job:
     """What decides the weights, but for the data."""
 
-    config: GPTBigCodeConfig
+    config: ModelConfig
     optimizer: AdamW | Muon
     schedule: Schedule
     clip: float | None  # largest norm of the gradient
@@ -71,7 +71,7 @@ class Data:
 class Outcome:
     """A finished run."""
 
-    model: GPTBigCode
+    model: CausalLM
     state: State
     score: heldout.Score | None  # None: nothing was held out
 
@@ -158,10 +158,13 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
         return Outcome(model, state, score)
 
 
-def fresh(job: Job) -> tuple[GPTBigCode, Optimizer]:
+def fresh(job: Job) -> tuple[CausalLM, Optimizer]:
     """A model with the seed's weights, and its optimizer at the start."""
-    model = GPTBigCode(job.config, seed=job.seed, device=job.device)
-    qkv = qkv_blocks(job.config.n_head, job.config.n_embd, job.config.multi_query)
+    config = job.config
+    model = new_model(config, seed=job.seed, device=job.device)
+    qkv: tuple[Rows, ...] = ()
+    if isinstance(config, GPTBigCodeConfig):  # queries, keys and values are one matrix
+        qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
 
@@ -181,7 +184,7 @@ def seed_dropout(seed: int, step: int) -> None:
     torch.manual_seed(int(records.uniform(seed, "dropout", step) * 2**53))
 
 
-def gradients(model: GPTBigCode, ids: Ids, job: Job) -> tuple[float, float]:
+def gradients(model: CausalLM, ids: Ids, job: Job) -> tuple[float, float]:
     """Leave the batch's mean gradient in the parameters, clipped. Returns the loss in nats a token, and the gradient's
     norm before clipping."""
     ids_BT = torch.from_numpy(ids).to(job.device)
@@ -200,7 +203,7 @@ def computing(job: Job) -> torch.autocast:
     return torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=job.precision == "bf16")
 
 
-def look(model: GPTBigCode, data: Data, job: Job) -> heldout.Score:
+def look(model: CausalLM, data: Data, job: Job) -> heldout.Score:
     """A quick look at the held-out text: on a part of it, in the precision of the training."""
     with computing(job):
         return heldout.score(model, data.heldout, data.byte_lengths, data.context, job.heldout.quick_tokens)

@@ -144,7 +144,7 @@ class Optimizer:
 
 def is_hidden(name: str, tensor: Tensor) -> bool:
     """Whether a parameter is a matrix between hidden layers: Muon's; embeddings, head and vectors are not."""
-    return tensor.ndim == 2 and ".h." in f".{name}"
+    return tensor.ndim == 2 and any(layers in f".{name}" for layers in (".h.", ".layers."))
 
 
 def _torch_adamw(parameters: Mapping[str, Tensor], settings: AdamW) -> torch.optim.AdamW:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
 from starloom.models import presets
-from starloom.models.config import GPTBigCodeConfig
+from starloom.models.config import ModelConfig
 from starloom.stage import Facts, Runtime, Stage, Work
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
@@ -35,7 +35,7 @@ class Pretrain(Stage):
     version: ClassVar[int] = 1
 
     packed: Stage | tuple[Stage, ...]
-    model: GPTBigCodeConfig = presets.QUICKSTART
+    model: ModelConfig = presets.QUICKSTART
     fim: FIM = FIM()  # noqa: RUF009  (frozen)
     budget: Budget = Minutes(3)  # noqa: RUF009
     batch: int = 4  # sequences computed at once
@@ -100,17 +100,17 @@ class Pretrain(Stage):
         outcome = loop.train(job, data, resolved["steps"], work)
         return self._write(work, outcome, dataset.vocabulary)
 
-    def fitted(self, vocabulary: Vocabulary, context: int) -> GPTBigCodeConfig:
+    def fitted(self, vocabulary: Vocabulary, context: int) -> ModelConfig:
         """The model with the vocabulary's size and end of document. Raises ConfigError when the context is too long."""
-        if context > self.model.n_positions:
+        if context > self.model.context:
             raise ConfigError(
-                f"the tokens are packed to a context of {context:,}, but the model has {self.model.n_positions:,} "
-                f"positions; use pretrain.model.n_positions={context} or pack.context={self.model.n_positions}"
+                f"the tokens are packed to a context of {context:,}, but the model has {self.model.context:,} "
+                f"positions; use pretrain.model.{self.model.context_field}={context} or pack.context={self.model.context}"
             )
         end = vocabulary.end_of_document
         return replace(self.model, vocab_size=vocabulary.rows, bos_token_id=end, eos_token_id=end)
 
-    def job(self, config: GPTBigCodeConfig, precision: Precision, threads: int, device: str) -> Job:
+    def job(self, config: ModelConfig, precision: Precision, threads: int, device: str) -> Job:
         """What the loop is asked for."""
         from starloom.train.loop import Job
 
@@ -128,7 +128,7 @@ class Pretrain(Stage):
             device=device,
         )
 
-    def _resolve(self, config: GPTBigCodeConfig, data: Data, runtime: Runtime) -> dict[str, Any]:
+    def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime) -> dict[str, Any]:
         """Steps, precision and threads: found out once, before the first step, and kept for every run that goes on."""
         from starloom.train import hardware, loop
 
@@ -153,7 +153,7 @@ class Pretrain(Stage):
         score, state = outcome.score, outcome.state
         with work.unit(MODEL) as unit:
             checkpoint.save(unit.folder, outcome.model.config, dict(outcome.model.named_parameters()))
-            for name, content in vocabulary.files(max_length=outcome.model.config.n_positions).items():
+            for name, content in vocabulary.files(max_length=outcome.model.config.context).items():
                 unit.path(name).write_bytes(content)
             shutil.copyfile(work.directory / LOG, unit.path(LOG))
             write_curves(work.directory / LOG, unit.folder / TENSORBOARD)

@@ -1,4 +1,4 @@
-"""The PyTorch backend: a GPTBigCode and its key/value cache behind the engine's seam.
+"""The PyTorch backend: a model of either family and its key/value cache behind the engine's seam.
 
 What it promises about batches: a request's arithmetic is its own, but the sums of a matrix product may be ordered by how
 many rows it has, so in float32 and below the last bits of the logits depend on what else is in the batch; tokens then
@@ -15,7 +15,7 @@ import torch
 
 from starloom.errors import ConfigError, suggestion
 from starloom.generate.sampling import Logits
-from starloom.models.gpt_bigcode import GPTBigCode, load_model
+from starloom.models.causal_lm import CausalLM, load_model
 
 DTYPES = {
     "float32": torch.float32,
@@ -28,7 +28,7 @@ DTYPES = {
 class TorchBackend:
     """A `Backend` over a model in eval mode; it computes wherever and in whatever type the model's weights are."""
 
-    def __init__(self, model: GPTBigCode) -> None:
+    def __init__(self, model: CausalLM) -> None:
         self.model = model
         self._cache = model.new_cache()
 
@@ -38,7 +38,7 @@ class TorchBackend:
 
     @property
     def context(self) -> int:
-        return self.model.config.n_positions
+        return self.model.config.context
 
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         logits = self.model.step(batch, self._cache, [slot in every for slot, _ in batch])
