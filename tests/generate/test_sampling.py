@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import itertools
+import math
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starloom.errors import GenerationError
@@ -24,17 +28,10 @@ def by_rank(probabilities: np.ndarray) -> list[int]:
 
 @given(weights, shares)
 def test_top_p_keeps_the_smallest_set_of_the_likeliest_that_reaches_p(probabilities: np.ndarray, p: float) -> None:
-    kept = set(np.flatnonzero(sampling.keep_top_p(probabilities, p)).tolist())
-    order = [i for i in by_rank(probabilities) if probabilities[i] > 0]
-    assert kept == set(order[: len(kept)])
-    assert probabilities[order[: len(kept)]].sum() >= p - 1e-12
-    assert p >= 1 or probabilities[order[: len(kept) - 1]].sum() < p + 1e-12
-
-
-@given(weights, st.integers(1, 300))
-def test_top_k_keeps_exactly_k_and_ranks_equals_by_id(probabilities: np.ndarray, k: int) -> None:
-    kept = np.flatnonzero(sampling.keep_top_k(probabilities, k)).tolist()
-    assert kept == sorted(i for i in by_rank(probabilities)[:k] if probabilities[i] > 0)
+    kept = sampling.keep_top_p(probabilities, p).tolist()
+    assert kept == by_rank(probabilities)[: len(kept)]
+    assert probabilities[kept].sum() >= p - 1e-12
+    assert probabilities[kept[:-1]].sum() < p + 1e-12
 
 
 @given(weights, st.integers(1, 400))
@@ -42,19 +39,103 @@ def test_ranking_a_few_equals_sorting_all(probabilities: np.ndarray, count: int)
     assert sampling.ranked(probabilities, count).tolist() == by_rank(probabilities)[:count]
 
 
-@given(weights, shares, st.integers(0, 20))
-def test_what_is_kept_sums_to_one_in_the_old_proportions(probabilities: np.ndarray, p: float, k: int) -> None:
-    kept = sampling.keep_top_p(sampling.keep_top_k(probabilities, k), p)
-    assert kept.sum() == pytest.approx(1)
-    alive = kept > 0
-    ratios = kept[alive] / probabilities[alive]
-    assert np.allclose(ratios, ratios[0])
+def slowly(logits: np.ndarray, settings: Sampling, seen: list[int]) -> np.ndarray:
+    """The obvious reference: Python floats, one id after another."""
+    values = [float(value) for value in logits]
+    for token, bias in settings.logit_bias:
+        values[token] += bias
+    for token in set(seen):
+        penalty = settings.repetition_penalty
+        values[token] = values[token] * penalty if values[token] < 0 else values[token] / penalty
+    if settings.temperature == 0:
+        best = max(range(len(values)), key=lambda i: (values[i], -i))
+        return np.array([float(i == best) for i in range(len(values))])
+    chances = [math.exp((value - max(values)) / settings.temperature) for value in values]
+    alive = sorted(range(len(values)), key=lambda i: (-values[i], i))[: settings.top_k or None]
+    total = sum(chances[i] for i in alive)
+    kept: list[int] = []
+    for i in alive:
+        if sum(chances[j] for j in kept) < settings.top_p * total or settings.top_p == 1:
+            kept.append(i)
+    kept = [i for i in kept if chances[i] >= settings.min_p * chances[kept[0]]]
+    return np.array([chances[i] if i in kept else 0.0 for i in range(len(values))]) / sum(chances[i] for i in kept)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[np.ndarray, Sampling, list[int]]:
+    size = draw(st.integers(1, 40))
+    # whole numbers, shuffled: no ties, and no cut so close that rounding decides
+    logits = np.array(draw(st.permutations(range(size))), dtype=np.float32) * np.float32(0.37) - np.float32(5.1)
+    ids = st.integers(0, size - 1)
+    bias = draw(st.dictionaries(ids, st.sampled_from([-3.7, 1.13, 50.01]), max_size=3))
+    settings = Sampling(
+        temperature=draw(st.sampled_from([0.0, 0.4, 1.0, 2.5])),
+        top_k=draw(st.sampled_from([0, 1, 5, 100])),
+        top_p=draw(st.sampled_from([1.0, 0.901, 0.3003])),
+        min_p=draw(st.sampled_from([0.0, 0.0507, 0.701, 1.0])),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.21, 0.83])),
+        logit_bias=tuple(bias.items()),
+    )
+    return logits, settings, draw(st.lists(ids, max_size=6))
+
+
+@given(cases())
+@settings(max_examples=300, deadline=None)
+def test_the_distribution_is_that_of_the_slow_reference(case: tuple[np.ndarray, Sampling, list[int]]) -> None:
+    logits, sampling_, seen = case
+    ours = sampling.distribution(sampling.adjusted(logits, sampling_, seen), sampling_)
+    assert ours == pytest.approx(slowly(logits, sampling_, seen), abs=1e-5)
+    assert ours.sum() == pytest.approx(1)
+
+
+@given(cases())
+@settings(max_examples=200, deadline=None)
+def test_the_distribution_is_that_of_transformers(case: tuple[np.ndarray, Sampling, list[int]]) -> None:
+    import torch
+    from transformers.generation import logits_process
+
+    logits, ours, seen = case
+    if ours.temperature == 0:
+        return
+    bias = {(token,): value for token, value in ours.logit_bias}
+    chain = [logits_process.SequenceBiasLogitsProcessor(bias)] if bias else []
+    chain += [logits_process.RepetitionPenaltyLogitsProcessor(ours.repetition_penalty)]
+    chain += [logits_process.TemperatureLogitsWarper(ours.temperature)]
+    chain += [logits_process.TopKLogitsWarper(ours.top_k)] if ours.top_k else []
+    chain += [logits_process.TopPLogitsWarper(ours.top_p), logits_process.MinPLogitsWarper(ours.min_p)]
+    scores, ids = torch.tensor(logits[None]), torch.tensor([seen], dtype=torch.long)
+    for process in chain:
+        scores = process(ids, scores)
+    theirs = scores.double().softmax(-1)[0].numpy()
+    assert sampling.distribution(sampling.adjusted(logits, ours, seen), ours) == pytest.approx(theirs, abs=1e-4)
+
+
+@given(cases(), st.integers(0, 50))
+def test_what_is_chosen_is_a_draw_from_the_distribution(
+    case: tuple[np.ndarray, Sampling, list[int]], position: int
+) -> None:
+    logits, ours, seen = case
+    chances = sampling.distribution(sampling.adjusted(logits, ours, seen), ours)
+    expected = sampling.draw(chances, sampling.uniform(ours.seed, position))
+    assert sampling.choose(logits, ours, position, seen=seen) == expected
+
+
+def test_exactly_k_ids_survive_top_k_and_equals_are_ranked_by_id() -> None:
+    ids, _ = sampling.candidates(np.array([1, 3, 3, 3, 2], dtype=np.float32), Sampling(temperature=1, top_k=2))
+    assert ids.tolist() == [1, 2]
+
+
+def test_the_likeliest_alternatives_are_ranked_with_their_logarithms() -> None:
+    logits = np.log(np.array([0.1, 0.4, 0.4, 0.1], dtype=np.float32))
+    best = sampling.likeliest(sampling.log_probabilities(logits), 3)
+    assert [token for token, _ in best] == [1, 2, 0]
+    assert [value for _, value in best] == pytest.approx(np.log([0.4, 0.4, 0.1]), abs=1e-6)
 
 
 def test_draws_follow_the_distribution_by_chi_square() -> None:
     logits = np.array([0.3, -1.0, 2.0, 0.0, 1.2, -0.4], dtype=np.float32)
-    for settings in (Sampling(temperature=0.8), Sampling(temperature=1.3, top_k=4), Sampling(temperature=1, top_p=0.8)):
-        expected = sampling.distribution(logits, settings)
+    for ours in (Sampling(temperature=0.8), Sampling(temperature=1.3, top_k=4), Sampling(temperature=1, top_p=0.8)):
+        expected = sampling.distribution(logits, ours)
         count = 4000
         drawn = [sampling.draw(expected, sampling.uniform(11, position)) for position in range(count)]
         observed = np.bincount(drawn, minlength=len(logits))
@@ -72,12 +153,13 @@ def test_a_draw_is_the_inverse_of_the_running_sum(probabilities: np.ndarray, cha
     assert probabilities[: token + 1].sum() >= chance - 1e-12
 
 
-def test_chance_is_a_function_of_seed_and_position_alone() -> None:
-    table = {(seed, position): sampling.uniform(seed, position) for seed in range(20) for position in range(20)}
-    assert len(set(table.values())) == 400
+def test_chance_is_a_function_of_seed_position_and_sample_alone() -> None:
+    triples = itertools.product((*range(9), 2**64 - 1), range(9), (*range(5), 2**64 - 1))
+    table = {triple: sampling.uniform(*triple) for triple in triples}
+    assert len(set(table.values())) == len(table) == 540
     assert all(0 <= value < 1 for value in table.values())
-    for (seed, position), value in reversed(table.items()):
-        assert sampling.uniform(seed, position) == value
+    for triple, value in reversed(table.items()):
+        assert sampling.uniform(*triple) == value
 
 
 def test_greedy_takes_the_lowest_id_among_equals() -> None:
@@ -116,8 +198,10 @@ def test_forbidding_every_id_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.01}, {"seed": -1}],
-)
-def test_a_setting_that_cannot_be_is_named(settings: dict[str, float]) -> None:
+    [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.01}, {"seed": -1},
+     {"min_p": 1.1}, {"min_p": float("nan")}, {"repetition_penalty": 0}, {"repetition_penalty": float("inf")}, {"sample": -1},
+     {"logit_bias": ((1, float("nan")),)}, {"logit_bias": ((1, 1.0), (1, 2.0))}],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any]) -> None:
     with pytest.raises(GenerationError, match=next(iter(settings))):
-        Sampling(**settings)  # type: ignore[arg-type]
+        Sampling(**settings)

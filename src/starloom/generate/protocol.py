@@ -7,7 +7,7 @@ test's fake are interchangeable above, each saying what it can do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypedDict, Unpack
 
@@ -53,7 +53,11 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sequence to extend, in ids. A stop id ends it and is not among its tokens; a forbidden id is never drawn."""
+    """One sequence to extend, in ids. A stop id ends it and is not among its tokens; a forbidden id is never drawn.
+
+    `surroundings` are ids that the sequence may well repeat, such as the file around a gap: drafts are taken from them, and
+    never a token more or less.
+    """
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -61,17 +65,20 @@ class Request:
     stop: frozenset[int] = frozenset()
     forbid: frozenset[int] = frozenset()
     logprobs: bool = False
+    top_logprobs: int = 0  # likeliest alternatives to give for each token
+    surroundings: tuple[int, ...] = ()
 
 
 class Handle:
     """A submitted request as its asker sees it; the engine alone changes it."""
 
-    __slots__ = ("error", "finish_reason", "ids", "logprobs", "request", "stop_id")
+    __slots__ = ("error", "finish_reason", "ids", "logprobs", "request", "stop_id", "top_logprobs")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.ids: list[int] = list(request.prompt)
-        self.logprobs: list[float] = []  # of each token under the model itself: temperature 1, nothing forbidden
+        self.logprobs: list[float] = []  # of each token under the model itself: temperature 1, nothing changed
+        self.top_logprobs: list[tuple[tuple[int, float], ...]] = []  # the same of the likeliest ids, likeliest first
         self.finish_reason: FinishReason | None = None
         self.stop_id: int | None = None  # the stop id that ended it
         self.error: GenerationError | None = None
@@ -105,9 +112,14 @@ class Options(TypedDict, total=False):
     temperature: float
     top_k: int
     top_p: float
+    min_p: float
+    repetition_penalty: float
+    logit_bias: Mapping[int, float] | None
     seed: int
     stop: Sequence[str]
     logprobs: bool
+    top_logprobs: int
+    n: int
     cut_prompt: bool
 
 
@@ -115,8 +127,9 @@ class Options(TypedDict, total=False):
 class Settings:
     """How a completion is made, in terms that every generator understands.
 
-    At most `max_tokens` ids; temperature 0 is greedy; top_k 0 and top_p 1 are off; the same seed gives the same text;
-    the text ends before the first of the `stop` strings. With `cut_prompt`, a prompt keeps its end only, so that there is
+    At most `max_tokens` ids; temperature 0 is greedy; top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off (`Sampling`
+    says what each does); the same seed gives the same text; the text ends before the first of the `stop` strings. With
+    `top_logprobs`, that many alternatives are given for each id. `n` samples differ in their draws alone. With `cut_prompt`, a prompt keeps its end only, so that there is
     room for `max_tokens` but at least half the context is the prompt's; without, one longer than the context is an error.
     """
 
@@ -124,9 +137,14 @@ class Settings:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] | None = None
     seed: int = 0
     stop: Sequence[str] = ()
     logprobs: bool = False
+    top_logprobs: int = 0
+    n: int = 1
     cut_prompt: bool = False
 
     def __post_init__(self) -> None:
@@ -134,7 +152,19 @@ class Settings:
             raise GenerationError(f"stop is a list of strings; write stop=[{self.stop!r}]")
         if not all(self.stop):
             raise GenerationError("a stop string is empty; every text would end at once")
+        if self.n < 1 or self.top_logprobs < 0:
+            raise GenerationError(
+                f"n is a count from 1 up and top_logprobs from 0, not {self.n} and {self.top_logprobs}"
+            )
         object.__setattr__(self, "stop", tuple(self.stop))
+
+    def sampling(self, sample: int = 0) -> Sampling:
+        """How ids are drawn for the sample of this number, from 0."""
+        bias = tuple(sorted((self.logit_bias or {}).items()))
+        return Sampling(
+            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, seed=self.seed,
+            repetition_penalty=self.repetition_penalty, logit_bias=bias, sample=sample,
+        )  # fmt: skip
 
 
 DEFAULTS = Settings()

@@ -1,12 +1,14 @@
-"""From logits to the next id: pure NumPy functions, and chance as a function of (seed, position).
+"""From logits to the next id: pure NumPy functions, and chance as a function of (seed, sample, position).
 
-The order is temperature, then top-k, then top-p over what top-k left, as in `transformers`' generate. Equal
-probabilities are ranked by id, the lower first, so exactly k ids survive top-k and the result never depends on a sort.
+The order is that of `transformers`' generate: bias, repetition penalty, forbidden ids, temperature, then top-k, top-p over
+what top-k left, min-p over what top-p left. Equal ids are ranked by number, the lower first, so exactly k ids survive
+top-k and the result never depends on a sort.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +25,22 @@ FIRST_LOOK = 64  # candidates of the first, cheap search for the top-p set; four
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next id is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 are off. Raises GenerationError."""
+    """How the next id is drawn; the defaults are greedy decoding with everything else off. Raises GenerationError.
+
+    `top_k` is a count (0: all), `top_p` the share that the likeliest must reach (1: all), `min_p` the least chance relative
+    to the likeliest id's (0: all). `repetition_penalty` divides a positive logit of every id that the sequence holds, prompt
+    included, and multiplies a negative one (Keskar et al. 2019, as in transformers; 1 is off). `logit_bias` is added to the
+    logits of (id, bias) pairs. `sample` numbers the samples that are drawn from one seed.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    sample: int = 0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -39,14 +51,32 @@ class Sampling:
             raise GenerationError(f"top_p is a share above 0 and up to 1 (all), not {self.top_p}")
         if not 0 <= self.seed < 2**64:
             raise GenerationError(f"seed is a whole number from 0 to 2**64 - 1, not {self.seed}")
+        if not 0 <= self.min_p <= 1:
+            raise GenerationError(f"min_p is a share from 0 (all) to 1, not {self.min_p}")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            raise GenerationError(f"repetition_penalty is a number above 0 (1: off), not {self.repetition_penalty}")
+        if not 0 <= self.sample < 2**64:
+            raise GenerationError(f"sample is a whole number from 0 up, not {self.sample}")
+        for token, bias in self.logit_bias:
+            if not math.isfinite(bias):
+                raise GenerationError(
+                    f"logit_bias of id {token} is a finite number, not {bias}; to ban ids, forbid them"
+                )
+        if len(dict(self.logit_bias)) < len(self.logit_bias):
+            raise GenerationError("logit_bias names an id twice; give each id one bias")
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are changed before any id is drawn from them."""
+        return bool(self.logit_bias) or self.repetition_penalty != 1
 
 
 GREEDY = Sampling()
 
 
-def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1) for the id at this position of a sequence: Philox keyed by the seed, counted by the position."""
-    raw = np.random.Philox(key=seed, counter=position).random_raw()
+def uniform(seed: int, position: int, sample: int = 0) -> float:
+    """A number in [0, 1) for the id at this position: Philox keyed by (seed, sample), counted by the position."""
+    raw = np.random.Philox(key=seed | sample << 64, counter=position).random_raw()
     return float((int(raw) >> 11) / 2**53)
 
 
@@ -58,7 +88,12 @@ def log_probabilities(logits: Logits) -> Probabilities:
     return wide
 
 
-def ranked(weights: Probabilities, count: int) -> Ids:
+def likeliest(logprobs: Probabilities, count: int) -> tuple[tuple[int, float], ...]:
+    """The `count` likeliest ids with their log-probabilities, likeliest first, equal ones by id."""
+    return tuple((int(token), float(logprobs[token])) for token in ranked(logprobs, count))
+
+
+def ranked(weights: npt.NDArray[np.floating], count: int) -> Ids:
     """The `count` ids of the largest weights, largest first, equal ones by id."""
     if count < len(weights):
         least = np.partition(weights, len(weights) - count)[len(weights) - count]
@@ -68,60 +103,77 @@ def ranked(weights: Probabilities, count: int) -> Ids:
     return candidates[np.argsort(-weights[candidates], kind="stable")][:count]
 
 
-def keep_top_k(probabilities: Probabilities, k: int) -> Probabilities:
-    """The k most likely ids, rescaled to sum 1; k of 0 keeps all."""
-    if k == 0 or k >= len(probabilities):
-        return probabilities
-    return _only(probabilities, ranked(probabilities, k))
+def adjusted(logits: Logits, sampling: Sampling, seen: Sequence[int] = (), *forbidden: Ids) -> Logits:
+    """Logits with bias, the repetition penalty over the ids `seen`, and minus infinity for forbidden ids; a copy if changed."""
+    if not sampling.adjusts and not any(len(ids) for ids in forbidden):
+        return logits
+    logits = logits.copy()
+    for token, bias in sampling.logit_bias:
+        logits[token] += bias
+    if sampling.repetition_penalty != 1 and len(seen):
+        ids = np.unique(np.asarray(seen, dtype=np.intp))
+        old = logits[ids]
+        logits[ids] = np.where(old < 0, old * sampling.repetition_penalty, old / sampling.repetition_penalty)
+    for mask in forbidden:
+        logits[mask] = -np.inf
+    return logits
 
 
-def keep_top_p(probabilities: Probabilities, p: float) -> Probabilities:
-    """The fewest of the most likely ids whose probabilities sum to at least p, rescaled to sum 1; p of 1 keeps all."""
-    if p >= 1:
-        return probabilities
+def keep_top_p(probabilities: Probabilities, p: float) -> Ids:
+    """The fewest of the most likely ids whose probabilities sum to at least p, likeliest first."""
     look = FIRST_LOOK
     while True:
         best = ranked(probabilities, look)
         reached = np.cumsum(probabilities[best])
         if reached[-1] >= p or look >= len(probabilities):
-            return _only(probabilities, best[: int(np.searchsorted(reached, p)) + 1])
+            return best[: int(np.searchsorted(reached, p)) + 1]
         look *= 4
 
 
-def _only(probabilities: Probabilities, kept: Ids) -> Probabilities:
-    result = np.zeros_like(probabilities)
-    result[kept] = probabilities[kept] / probabilities[kept].sum()
-    return result
+def candidates(logits: Logits, sampling: Sampling) -> tuple[Ids, Probabilities]:
+    """The ids that may be drawn, ascending, and their chances, float64, sum 1. Greedy leaves the largest logit's, the
+    lowest among equals."""
+    if sampling.temperature == 0:
+        return np.array([logits.argmax()]), np.ones(1)
+    ids: Ids | None = None  # all
+    if 0 < sampling.top_k < len(logits):
+        ids = np.sort(ranked(logits, sampling.top_k))
+        logits = logits[ids]
+    wide = logits.astype(np.float64)
+    with np.errstate(over="ignore"):  # towards temperature 0, minus infinity is the right quotient
+        chances = np.exp((wide - wide.max()) / sampling.temperature)
+    chances /= chances.sum()
+    if sampling.top_p < 1:
+        kept = np.sort(keep_top_p(chances, sampling.top_p))
+        ids, chances = kept if ids is None else ids[kept], chances[kept]
+    if sampling.min_p > 0:
+        kept = np.flatnonzero(chances >= sampling.min_p * chances.max())
+        ids, chances = kept if ids is None else ids[kept], chances[kept]
+    return np.arange(len(logits)) if ids is None else ids, chances / chances.sum()
 
 
 def distribution(logits: Logits, sampling: Sampling) -> Probabilities:
-    """Chances of each id, float64, sum 1. Greedy puts all on the largest logit, the lowest id among equals."""
-    if sampling.temperature == 0:
-        result = np.zeros(len(logits))
-        result[int(logits.argmax())] = 1.0
-        return result
-    wide = logits.astype(np.float64)
-    with np.errstate(over="ignore"):  # towards temperature 0, minus infinity is the right quotient
-        wide = np.exp((wide - wide.max()) / sampling.temperature)
-    wide /= wide.sum()
-    return keep_top_p(keep_top_k(wide, sampling.top_k), sampling.top_p)
+    """Chances of each id of the vocabulary, float64, sum 1."""
+    ids, chances = candidates(logits, sampling)
+    result = np.zeros(len(logits))
+    result[ids] = chances
+    return result
 
 
 def draw(probabilities: Probabilities, chance: float) -> int:
-    """The id at which the running sum, in order of ids, first exceeds `chance` (in [0, 1)) of the total."""
+    """The place at which the running sum first exceeds `chance` (in [0, 1)) of the total."""
     running = np.cumsum(probabilities)
     found = int(np.searchsorted(running, chance * running[-1], side="right"))
     return min(found, int(np.flatnonzero(probabilities)[-1]))  # the product may round up to the total
 
 
-def choose(logits: Logits, sampling: Sampling, position: int, *forbidden: Ids) -> int:
+def choose(logits: Logits, sampling: Sampling, position: int, *forbidden: Ids, seen: Sequence[int] = ()) -> int:
     """The id for a position, among those not forbidden. Raises GenerationError when every id is forbidden."""
-    if any(len(ids) for ids in forbidden):
-        logits = logits.copy()
-        for ids in forbidden:
-            logits[ids] = -np.inf
-        if not (logits > -np.inf).any():
-            raise GenerationError(f"every id is forbidden at position {position}: leave at least one")
+    logits = adjusted(logits, sampling, seen, *forbidden)
+    best = int(logits.argmax())
+    if logits[best] == -np.inf:
+        raise GenerationError(f"every id is forbidden at position {position}: leave at least one")
     if sampling.temperature == 0:
-        return int(logits.argmax())
-    return draw(distribution(logits, sampling), uniform(sampling.seed, position))
+        return best
+    ids, chances = candidates(logits, sampling)
+    return int(ids[draw(chances, uniform(sampling.seed, position, sampling.sample))])

@@ -27,7 +27,6 @@ from starloom.generate.protocol import (
     Request,
     Settings,
 )
-from starloom.generate.sampling import Sampling
 from starloom.generate.text_stream import ControlTokens, Stream, TextStream
 from starloom.models import checkpoint
 from starloom.tokens.bpe import Vocabulary
@@ -147,10 +146,11 @@ class Session:
         request = Request(
             prompt=tuple(ids),
             max_tokens=settings.max_tokens,
-            sampling=Sampling(settings.temperature, settings.top_k, settings.top_p, settings.seed),
+            sampling=settings.sampling(),
             stop=self._controls.ends,
             forbid=self._unused_rows,
             logprobs=settings.logprobs,
+            top_logprobs=settings.top_logprobs,
         )
         text = TextStream(self.vocabulary, self._controls, settings.stop, copy)
         return Stream(self.engine, self.engine.submit(request), text, self._controls, cut)
