@@ -27,6 +27,7 @@ from starloom.corpus import (
 )
 from starloom.corpus.language_sets import SANTACODER, STARCODER2_SMALL
 from starloom.corpus.near_dedup import Preset
+from starloom.corpus.pii import KINDS, Tagger
 from starloom.corpus.sources.archive import suffix_of
 from starloom.journey import Journey
 from starloom.stage import Stage
@@ -61,6 +62,7 @@ def corpus(
     like: Like = "starcoder",
     rules: str | None = None,
     opt_out: str | None = None,
+    tagger: str | None = None,
     problems: tuple[str, ...] = PROBLEMS,
     problems_folder: str = "",
     vocab_size: int = 49152,
@@ -74,6 +76,7 @@ def corpus(
     like: whose layout, rules, near-duplicates, amounts and tokenizer: santacoder, starcoder, starcoder2
     rules: a named set of rules instead: stack, santacoder-stars, santacoder-comments, santacoder-fertility, everything, …
     opt_out: a JSONL list of requests; what they name is left out
+    tagger: folder of a model with StarPII's labels, which finds names, usernames and passwords too
     problems: benchmarks whose problems and solutions are left out (NAME, or NAME=FILE)
     problems_folder: where benchmarks lie that the package does not carry
     vocab_size: entries of the tokenizer
@@ -88,7 +91,9 @@ def corpus(
     """
     published = LIKE[like]
     name = rules or like
-    found = curate(_spelled(sources), rule_set(name), opt_out, problems, problems_folder, published.near_dedup, seed)
+    found = curate(
+        _spelled(sources), rule_set(name), opt_out, tagger, problems, problems_folder, published.near_dedup, seed
+    )
     amounts = {"caps": published.caps, "validation": tuple(f"language:{one}" for one in published.measured)}
     settings: dict[str, Any] = {"layout": like, "heldout": heldout, "seed": seed, **amounts}
     low: tuple[Stage, ...] = ()
@@ -134,6 +139,7 @@ def curate(
     source: str,
     rules: tuple[Rule, ...],
     opt_out: str | None = None,
+    tagger: str | None = None,
     problems: tuple[str, ...] = PROBLEMS,
     problems_folder: str = "",
     near_dedup: Preset = "starcoder",
@@ -153,8 +159,15 @@ def curate(
             Decontaminate(files, problems, problems_folder),
         ),
         (ExactDedup(files), NearDedup(files, near_dedup), OneCommitPerFile(files)),
-        FindPII(files),
+        FindPII(files) if tagger is None else FindPII(files, KINDS, load_tagger, tagger),
     )
+
+
+def load_tagger(folder: str) -> Tagger:
+    """A model for names, usernames and passwords; torch is loaded where it is asked for."""
+    from starloom.models.tagger import load
+
+    return load(folder)
 
 
 def _spelled(sources: str) -> str:
