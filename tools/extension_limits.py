@@ -19,18 +19,23 @@ from typing import Any
 
 DATA = Path(__file__).parents[1] / "src/starloom/corpus/data"
 
-# their name → linguist's, where spelling differs by more than capitals, hyphens and plurals
+# their name → linguist's: spelling that differs by more than capitals, hyphens and plurals, and linguist's own languages
+# for extensions that they count to another (`.f90`, `.bib`, `.bzl`)
 NAMES = {
     "assembly": ["Assembly", "Motorola 68K Assembly", "Unix Assembly"],
-    "c-sharp": ["C#"],
+    "c-sharp": ["C#", "HTML+Razor"],
+    "coffeescript": ["CoffeeScript", "CSON"],
     "f-sharp": ["F#"],
+    "fortran": ["Fortran", "Fortran Free Form"],
     "javascript": ["JavaScript"],
     "makefile": ["Makefile"],
     "maple": [],  # linguist does not know it
     "mathematica": ["Mathematica"],
     "protocol-buffer": ["Protocol Buffer"],
+    "python": ["Python", "Starlark"],
     "restructuredtext": ["reStructuredText"],
     "sql": ["SQL", "PLSQL", "PLpgSQL", "SQLPL", "TSQL"],
+    "tex": ["TeX", "BibTeX"],
     "typescript": ["TypeScript", "TSX"],
     "visual-basic": ["Visual Basic .NET", "Visual Basic 6.0", "VBA", "VBScript"],
 }

@@ -250,6 +250,8 @@ def test_the_table_has_the_included_rows_of_88_languages() -> None:
         (b"a.sas", "SAS", (1000, None, None, True)),
         (b"a.h", "C++", (1000, 0.25, None, True)),  # by its extension's row, whatever the content says
         (b"a.m", "Objective-C", None),  # a language that the table does not select
+        (b"a.f90", "Fortran Free Form", (1000, 0.25, None, True)),
+        (b"a.bib", "BibTeX", (None, 0.25, None, True)),
         (b"a.swift", "Swift", None),
         (b"a.nosuch", "Python", None),
         (b"a.csx", "C#", None),  # a row that is not included

@@ -41,7 +41,8 @@ def starcoder_with_dialects() -> tuple[str, ...]:
 
 @cache
 def starcoder2() -> tuple[str, ...]:
-    """The 605 languages of The Stack v2 of which its label list includes an extension, in a newer linguist's names."""
+    """The 605 languages of The Stack v2 of which its label list includes an extension, in a newer linguist's names; 55 of
+    them are languages that the linguist data here does not know yet."""
     file = resources.files("starloom.corpus") / "data" / "stack_v2_languages.txt"
     names = file.read_text(encoding="utf-8").splitlines()
     return tuple(name for name in names if name and not name.startswith("#"))
@@ -57,4 +58,5 @@ def language_set(name: str) -> tuple[str, ...]:
     }
     if name not in sets:
         raise ConfigError(f"no set of languages '{name}'; {suggestion(name, sets)}")
-    return tuple(one for one in sets[name]() if one in languages())
+    known = {one.lower(): one for one in languages()}  # `Vim Script` was `Vim script`
+    return tuple(known[one.lower()] for one in sets[name]() if one.lower() in known)

@@ -12,7 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from starloom.corpus.license_expressions import UNRECOGNIZED, as_expression, joined, named
 from starloom.corpus.license_texts import recognize
@@ -176,7 +176,9 @@ def _debian_license(name: str) -> str:
     terms = [_debian_license(one) for one in parts[::2]]
     if UNRECOGNIZED in terms:
         return UNRECOGNIZED
-    operator = "OR" if set(parts[1::2]) <= {"or", "and/or"} else "AND"  # a mixture binds as its strictest reading
+    operator: Literal["AND", "OR"] = (
+        "OR" if set(parts[1::2]) <= {"or", "and/or"} else "AND"
+    )  # a mixture binds as its strictest reading
     return joined(terms, operator) or UNRECOGNIZED
 
 

@@ -232,7 +232,7 @@ def _judge_part(call: tuple[str, Built, Built, Built | None, tuple[Rule, ...]], 
 class Rules(Stage):
     """A verdict on each file: kept, or every reason against it in the order of `rules`."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     files: Stage
     language: Stage
     license: Stage | None = None
