@@ -22,6 +22,7 @@ from starloom.errors import ConfigError, TokenizerError
 from starloom.store import Built
 from starloom.tokens import tokenizer_json
 from starloom.tokens.byte_alphabet import ALPHABET
+from starloom.tokens.encoder import Encoder
 from starloom.tokens.special import END_OF_DOCUMENT, family_named
 
 # The class that takes tokenizer.json as it is. The published files name GPT2TokenizerFast, which since transformers 5 splits as
@@ -52,7 +53,8 @@ class Vocabulary:
         self._spellings = {number: spelling for spelling, number in tables.controls.items()}
         known = dict(tables.family.controls)
         self._controls = {name: tables.controls[known[name]] for name in known if known[name] in tables.controls}
-        self._encoder = Tokenizer.from_str(json.dumps(tokenizer_json.rebuilt(tables, with_controls=False)))
+        library = Tokenizer.from_str(json.dumps(tokenizer_json.rebuilt(tables, with_controls=False)))
+        self._encoder = Encoder(library, len(tables.token_bytes))
         self.byte_lengths: npt.NDArray[np.int32] = np.array([len(token) for token in tables.token_bytes], np.int32)
         self.byte_lengths.flags.writeable = False
         self.control_mask: npt.NDArray[np.bool_] = np.zeros(len(tables.token_bytes), np.bool_)
@@ -125,7 +127,7 @@ class Vocabulary:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of several texts. Raises TokenizerError for half a surrogate pair, which is no text."""
         try:
-            return [found.ids for found in self._encoder.encode_batch_fast(texts, add_special_tokens=False)]
+            return self._encoder.encode(texts)
         except TypeError:
             for text in texts:
                 try:
