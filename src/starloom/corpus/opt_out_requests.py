@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from starloom.corpus.opt_out_names import COMPARED, WANTED, folded
+from starloom.corpus.sources.listing import regular
 from starloom.errors import ConfigError, SourceError, suggestion
 
 _LISTS = ("accounts", "repositories", "commits", "issues")
@@ -126,6 +127,7 @@ def parse_requests(data: bytes, where: str) -> list[Request]:
 
 def read_requests(path: Path) -> tuple[bytes, list[Request]]:
     """The file's bytes and its requests."""
+    regular(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from starloom.corpus.sources.archive import Archive, suffix_of
 from starloom.corpus.sources.folder import Folder
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, printable
+from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, printable, regular
 from starloom.errors import ConfigError, SourceError, suggestion
 
 __all__ = ["Archive", "Entry", "Folder", "Listing", "Raw", "Repository", "Source", "open_source"]
@@ -147,6 +147,7 @@ def _list(text: str, base: Path) -> Source:
     from starloom.corpus.sources.several import Several
 
     path = _path(text, base)
+    regular(path)
     try:
         if path.stat().st_size > _LIST_BYTES:
             raise SourceError(f"list {path} is larger than {_LIST_BYTES:,} bytes; it names one source a line")

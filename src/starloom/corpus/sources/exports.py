@@ -21,7 +21,17 @@ from starloom.corpus.issues import Event as IssueEvent
 from starloom.corpus.issues import issue_fields
 from starloom.corpus.pull_requests import ChangedFile, Event, pull_request_fields
 from starloom.corpus.sources import json_lines
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, changed, digest_of, github_repository
+from starloom.corpus.sources.listing import (
+    Entry,
+    Listing,
+    Raw,
+    Repository,
+    Said,
+    changed,
+    digest_of,
+    github_repository,
+    regular,
+)
 from starloom.errors import SourceError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz")  # GH Archive calls its lines .json.gz
@@ -120,8 +130,9 @@ class Export:
 
 
 def lines_files(path: Path, suffixes: Sequence[str]) -> list[Path]:
-    """A file, or the regular files with one of the suffixes below a folder, sorted."""
+    """A file, or the regular files with one of the suffixes below a folder, sorted. A pipe is refused, not waited for."""
     if not path.is_dir():
+        regular(path)
         return [path]
     return sorted(
         file

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from starloom.corpus.sources.listing import printable
+from starloom.corpus.sources.listing import printable, regular
 from starloom.errors import SourceError
 
 LONGEST_LINE = 256 << 20  # bytes; our choice: the largest pull request with its files is a few MB
@@ -75,6 +75,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def opened(path: Path) -> IO[bytes]:
     """A file of lines, unpacked where its name ends in .gz. Raises SourceError."""
+    regular(path)
     try:
         return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
     except FileNotFoundError:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from starloom.corpus.fields import Field
@@ -122,6 +123,12 @@ def printable(name: str | bytes) -> str:
     """A name as text that can stand in an identifier or a message: what cannot be printed is escaped."""
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def regular(path: Path) -> None:
+    """Raises SourceError for a pipe, a socket or a device, which a reader would wait for, or read without end."""
+    if path.exists() and not path.is_file():
+        raise SourceError(f"{printable(str(path))} is no regular file; name a file that was written out")
 
 
 def pypi_repository(name: str, version: str | None) -> Repository | None:

@@ -8,7 +8,7 @@ repositories that lead elsewhere. What is not covered: The Stack v2 without its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,35 +31,12 @@ from starloom.corpus.sources.listing import (
     github_repository,
     unsafe_name,
 )
-from starloom.errors import SourceError, suggestion
+from starloom.corpus.sources.stack_columns import TYPES, Columns, columns_of, fits, json_columns
+from starloom.errors import SourceError
 from starloom.records import blob_id
 
 _SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 _ROWS = 64  # of a batch: with the largest files that are kept, 64 MB; our choice
-
-
-class Columns(NamedTuple):
-    """What a schema calls the facts of a row."""
-
-    content: str
-    repository: str
-    path: str
-    stars: str
-    forks: str
-    licenses: str
-    revision: str
-    date: str
-
-
-V1 = Columns(
-    "content", "max_stars_repo_name", "max_stars_repo_path", "max_stars_count", "max_forks_count",
-    "max_stars_repo_licenses", "max_stars_repo_head_hexsha", "max_stars_repo_stars_event_min_datetime",
-)  # fmt: skip
-V2 = Columns(
-    "content", "repo_name", "path", "star_events_count", "fork_events_count", "detected_licenses", "revision_id",
-    "revision_date",
-)  # fmt: skip
-_NEEDED = ("content", "repository", "path")
 
 
 class Row(NamedTuple):
@@ -182,35 +159,11 @@ def _rows(path: Path, problems: list[str]) -> Iterator[tuple[Any, Row]]:
         yield from _parquet_rows(path, problems)
         return
     for line in json_lines.lines(path, problems):
-        names, wrong = _json_columns(line.value)
+        names, wrong = json_columns(line.value)
         if wrong is not None:
             problems.append(f"{path}:{line.number} {wrong}")
             continue
         yield (line.offset, line.size), Row(*(line.value.get(name) for name in names))
-
-
-def _json_columns(value: Mapping[str, Any]) -> tuple[Columns, str | None]:
-    names, missing = columns_of(list(value))
-    if missing is not None:
-        return names, missing
-    for role in _NEEDED:
-        name = getattr(names, role)
-        if not isinstance(value[name], str) and not (role == "content" and value[name] is None):
-            return names, f"column '{name}' is a {type(value[name]).__name__}, not text"
-    return names, None
-
-
-def columns_of(names: Sequence[str]) -> tuple[Columns, str | None]:
-    """The schema that has these columns, and what it lacks."""
-    known = V1 if V1.repository in names or V1.path in names else V2
-    for role in _NEEDED:
-        name = getattr(known, role)
-        if name not in names:
-            hint = suggestion(name, names) if names else "it has none"
-            if name == "content" and "blob_id" in names:
-                hint = "The Stack v2 has ids there; fetch the contents first"
-            return known, f"has no column '{name}' of The Stack {'v1' if known is V1 else 'v2'}; {hint}"
-    return known, None
 
 
 def _parquet_file(path: Path, problems: list[str]) -> tuple[pq.ParquetFile, Columns] | None:
@@ -225,32 +178,10 @@ def _parquet_file(path: Path, problems: list[str]) -> tuple[pq.ParquetFile, Colu
         problems.append(f"{path} {missing}")
         return None
     for role, name in names._asdict().items():
-        if name in schema.names and not _fits(role, schema.field(name).type):
-            problems.append(f"{path}: column '{name}' is {schema.field(name).type}, not {_TYPES[role]}")
+        if name in schema.names and not fits(role, schema.field(name).type):
+            problems.append(f"{path}: column '{name}' is {schema.field(name).type}, not {TYPES[role]}")
             return None
     return file, names
-
-
-_TYPES = {
-    "content": "string", "repository": "string", "path": "string", "stars": "a number", "forks": "a number",
-    "licenses": "list<string>", "revision": "string", "date": "timestamp or string",
-}  # fmt: skip
-
-
-def _fits(role: str, kind: pa.DataType) -> bool:
-    if pa.types.is_null(kind):
-        return role != "repository" and role != "path"
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if role in ("stars", "forks"):
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-    if role == "licenses":
-        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-        return bool(lists and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)))
-    if role == "date":
-        return bool(text or pa.types.is_timestamp(kind))
-    return bool(text or (role == "content" and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))))
 
 
 def _batches(file: pq.ParquetFile, names: Columns, groups: Sequence[int]) -> Iterator[list[Row]]:
