@@ -116,6 +116,8 @@ _NAMED_FILES = (
     ("license bsd", "BSD-3-Clause"),
     ("license mit", "MIT"),
 )  # "the licenses found in LICENSE.APACHE or LICENSE.BSD"
+_PUBLIC_DOMAIN = "LicenseRef-scancode-public-domain"
+_INTO_PUBLIC_DOMAIN = re.compile(r"(?:in|into|to) the public domain(?! worldwide| dedication| no restrictions)")
 _STATED = (
     (
         re.compile(r"(?:licensed|released|distributed|available) under (?:the )?(?:terms of )?(?:the )?mit licen[cs]e"),
@@ -126,10 +128,7 @@ _STATED = (
     (re.compile(r"licensed under (?:the )?apache (?:license )?(?:v|version )?2\b"), "Apache-2.0"),
     (re.compile(r"(?:under|by|of) the apache (?:software )?licen[cs]e (?:v|version )?2\b"), "Apache-2.0"),
     (re.compile(r"creativecommons org publicdomain zero 1 0"), "CC0-1.0"),
-    (
-        re.compile(r"(?:in|into|to) the public domain(?! worldwide| dedication| no restrictions)"),
-        "LicenseRef-scancode-public-domain",
-    ),
+    (_INTO_PUBLIC_DOMAIN, _PUBLIC_DOMAIN),
 )
 _MODELS = (  # texts that many others quote whole; a phrase knows their variants better
     {"BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause"}, {"MIT", "MIT-0", "X11"}, {"HPND", "MIT-CMU"}, {"0BSD", "ISC"}, {"Zlib"},
@@ -173,6 +172,10 @@ def recognize(text: str) -> tuple[str, ...]:
         found = (found - quoted) | {name for name in whole if family(name) not in families}
     families = {family(name.partition(" ")[0]) for name in found}
     taken |= covered(words, runs, [name for name in known_texts() if family(name) in families], least=0)
+    if _PUBLIC_DOMAIN in found:
+        rest_words = " ".join(word for word, hidden in zip(words, taken, strict=True) if not hidden)
+        if not _INTO_PUBLIC_DOMAIN.search(rest_words):  # licenses speak of it too
+            found.discard(_PUBLIC_DOMAIN)
     notices = {name for name in noticed(words, runs, taken) if family(name) not in families}
     if any(_GNU_NAME.match(name) for name in families):
         notices = {name for name in notices if not _GNU_NAME.match(name)}  # pieces of one stand in the others
@@ -218,7 +221,7 @@ def _by_phrases(words: str) -> set[str]:
     if not found or "licenses found in license" in words:
         found |= {name for phrase, name in _NAMED_FILES if phrase in words}
     if found & {"Unlicense", "CC0-1.0"}:
-        found.discard("LicenseRef-scancode-public-domain")
+        found.discard(_PUBLIC_DOMAIN)
     if not found and len(words) < _A_NAME and (stated := named(words)) is not None:
         found = set(ids(stated))
     return found
