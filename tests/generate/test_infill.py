@@ -106,19 +106,6 @@ def test_a_middle_that_only_resembles_the_suffix_stays_whole(prefix: str, middle
     assert says(middle)[0].infill(prefix, suffix).text == middle
 
 
-@given(code, code)
-@settings(deadline=None)
-def test_what_is_trimmed_is_always_a_copy_of_the_suffix_s_whole_first_lines(middle: str, suffix: str) -> None:
-    completion = says(middle)[0].infill("x", suffix, max_tokens=200)
-    trimmed = middle.removeprefix(completion.text)
-    assert completion.text + trimmed == middle
-    copied = suffix[: len(trimmed)] if len(trimmed) < len(suffix) else suffix
-    assert trimmed.startswith(copied)
-    if trimmed:
-        assert completion.stopped_by == "suffix"
-        assert sum(map(str.isalnum, copied)) >= infill.SURE
-
-
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 400))
 def test_the_room_is_shared_without_waste(prefix: int, suffix: int, room: int) -> None:
     before, after = infill.share_room(prefix, suffix, room)

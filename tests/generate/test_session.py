@@ -127,7 +127,7 @@ def test_a_prompt_that_is_not_empty_gets_nothing_in_front() -> None:
 def test_a_prompt_longer_than_the_context_is_an_error_that_says_what_to_do() -> None:
     session, _ = says("x", context=10)
     with pytest.raises(
-        GenerationError, match=r"the prompt has 12 tokens and the context of scripted is 10; .*cut_prompt"
+        GenerationError, match=r"the prompt has 12 tokens and the context of scripted is 10; .*keep its end or both"
     ):
         session.complete("0123456789ab")
 
@@ -135,11 +135,11 @@ def test_a_prompt_longer_than_the_context_is_an_error_that_says_what_to_do() -> 
 def test_a_prompt_is_cut_on_the_left_to_keep_room_when_asked() -> None:
     session, backend = says("x" * 50, context=20)
     for max_tokens, kept in ((4, "456789" + "0123456789"), (15, "0123456789")):
-        completion = session.complete("0123456789" * 4, cut_prompt=True, max_tokens=max_tokens)
+        completion = session.complete("0123456789" * 4, keep="end", max_tokens=max_tokens)
         assert vocabulary().decode(backend.last_prompt) == kept
         assert completion.prompt_cut
         assert len(completion.tokens) == min(max_tokens, 10)
-    assert not session.complete("0123", cut_prompt=True, max_tokens=4).prompt_cut
+    assert not session.complete("0123", keep="end", max_tokens=4).prompt_cut
 
 
 def test_the_same_seed_gives_the_same_text_and_another_seed_another() -> None:
@@ -229,7 +229,9 @@ def test_a_session_is_a_generator_and_says_what_it_can_do() -> None:
         ({"temperature": -1}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop": "\n"}, r"stop is a list of strings; write stop=\['\\n'\]"),
-        ({"stop": ["a", ""]}, "a stop string is empty"),
+        ({"stop": ["a", ""]}, "a string of stop is empty"),
+        ({"keep": "start"}, "keep is one of all, end, both_ends, not 'start'"),
+        ({"stop_tokens": ["two words"]}, r"stop token 'two words' is \d+ tokens .* make it a stop string"),
     ],
 )
 def test_options_that_cannot_be_are_named(options: dict[str, object], message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
@@ -44,7 +44,7 @@ class Asked:
 class Samples(Stage):
     """Bodies and gaps of functions in held-out files, chosen by chance and written by the model."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: Stage
     clean: Stage
@@ -99,7 +99,7 @@ class Samples(Stage):
             temperature=self.temperature,
             top_p=self.top_p,
             seed=int(uniform(self.seed, "draw", one.file.id, one.function.line) * 2**31),
-            cut_prompt=True,
+            keep="end",
         )
         if one.gap is None:
             return Prompt(one.function.given, settings)
@@ -107,7 +107,7 @@ class Samples(Stage):
 
     def row(self, one: Asked, answer: Completion | Exception) -> dict[str, Any]:
         """One line of `completions.jsonl`."""
-        settings = asdict(self.ask(one).settings)
+        settings = self.ask(one).settings
         row: dict[str, Any] = {
             "kind": "completion" if one.gap is None else "infilling",
             "id": one.file.id.hex(),
@@ -116,7 +116,9 @@ class Samples(Stage):
             "language": one.file.language,
             "line": one.function.line + len(one.function.head) if one.gap is None else one.gap.line,
             "truth": one.truth,
-            "settings": {**settings, "stop": list(settings["stop"])},
+            "settings": {
+                name: getattr(settings, name) for name in ("max_tokens", "temperature", "top_p", "seed", "keep")
+            },
         }
         if one.gap is None:
             row |= {"prompt": one.function.given}

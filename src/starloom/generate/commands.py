@@ -14,7 +14,7 @@ from starloom import flags
 from starloom.errors import ConfigError, SourceError
 from starloom.flags import flag
 from starloom.generate import session
-from starloom.generate.protocol import Hole, Prompt, Settings
+from starloom.generate.protocol import Hole, Keep, Prompt, Settings
 from starloom.generate.session import Session
 from starloom.generate.text_stream import Stream
 
@@ -83,7 +83,7 @@ class CompleteFlags(GenerationFlags):
 
     prompt: str | None = flag(None, help="the text to go on from", metavar="TEXT")
     file: Path | None = flag(None, help="a file to go on from", metavar="FILE")
-    cut_prompt: bool = flag(False, help="of a prompt longer than the model's context, keep the end")
+    keep: Keep = flag("all", help="what to keep of a prompt longer than the model's context (all: it is an error)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def complete(argv: Sequence[str]) -> int:
         raise ConfigError("no prompt: give --prompt TEXT or --file FILE, or pipe a text in")
     else:
         prompt = _decode(sys.stdin.buffer.read(), "standard input")
-    settings = _settings(given, cut_prompt=given.cut_prompt)
+    settings = _settings(given, keep=given.keep)
     stream = _load(given).start(Prompt(prompt, settings))
     return _print(stream, given, dataclasses.asdict(settings))
 
@@ -133,7 +133,7 @@ def _load(given: GenerationFlags) -> Session:
     return session.load(given.model, device=given.device, dtype=given.dtype, threads=given.threads)
 
 
-def _settings(given: GenerationFlags, *, cut_prompt: bool = False) -> Settings:
+def _settings(given: GenerationFlags, *, keep: Keep = "all") -> Settings:
     return Settings(
         max_tokens=given.max_tokens,
         temperature=given.temperature,
@@ -141,7 +141,7 @@ def _settings(given: GenerationFlags, *, cut_prompt: bool = False) -> Settings:
         top_p=given.top_p,
         seed=given.seed,
         stop=given.stop,
-        cut_prompt=cut_prompt,
+        keep=keep,
     )
 
 

@@ -1,4 +1,4 @@
-"""Asking a model for the middle between two texts: the prompt's ids, the code around the cursor, where a middle ends.
+"""Asking a model for the middle between two texts: the prompt's ids, and the code around the cursor that fits.
 
 Prefix and suffix are encoded apart from each other and the controls are put in by id, as in training
 (Megatron-LM, gpt_dataset.py: each of the three parts is tokenized on its own).
@@ -7,7 +7,6 @@ Prefix and suffix are encoded apart from each other and the controls are put in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from starloom.errors import GenerationError, TokenizerError
 from starloom.generate.protocol import Mode
@@ -16,19 +15,17 @@ from starloom.tokens.bpe import Vocabulary
 FRAME_TOKENS = 3  # the controls of either mode
 SUFFIX_SHARE = 0.25  # of the room where both texts are too long: what precedes the cursor says more (our choice)
 CHARACTERS_PER_TOKEN = 8  # a first guess at how much of a long text fills the room; code has 3 to 4 (our choice)
-
-# When a middle ends in the suffix's own beginning, the model ran on into it. To be sure, that takes whole lines with this
-# many letters or digits in all: `)` or `end` may well come twice. After two lines more nobody waits for the rest.
-SURE = 6  # letters and digits (our choice)
-LINES_MORE = 2  # (our choice)
-LOOK_AHEAD = 2000  # characters of the suffix that are compared at all (our choice)
+LONGEST_CHARACTER = 4  # bytes of UTF-8, so at most as many tokens
 
 
-def frame(prefix: Sequence[int], suffix: Sequence[int], vocabulary: Vocabulary, mode: Mode) -> list[int]:
-    """A prompt whose continuation is the middle.
+def frame(
+    prefix: Sequence[int], suffix: Sequence[int], vocabulary: Vocabulary, mode: Mode, middle: Sequence[int] = ()
+) -> list[int]:
+    """A prompt whose continuation is the middle, or the rest of a middle that begins as given.
 
     PSM is `fim_prefix` prefix `fim_suffix` suffix `fim_middle`; SPM is `fim_prefix` `fim_suffix` suffix `fim_middle`
-    prefix, so that the middle directly continues the prefix. Raises TokenizerError for a vocabulary without them.
+    prefix, so that the middle directly continues the prefix (the published "variant 2"). Raises TokenizerError for a
+    vocabulary without them.
     """
     missing = [name for name in ("fim_prefix", "fim_suffix", "fim_middle") if not vocabulary.has_control(name)]
     if missing:
@@ -36,11 +33,11 @@ def frame(prefix: Sequence[int], suffix: Sequence[int], vocabulary: Vocabulary, 
             f"the model's vocabulary has no {', '.join(missing)}, so it cannot infill; it can complete, or use a model that "
             "was trained with fill-in-the-middle"
         )
-    before, after, middle = (vocabulary.control(name) for name in ("fim_prefix", "fim_suffix", "fim_middle"))
+    before, after, here = (vocabulary.control(name) for name in ("fim_prefix", "fim_suffix", "fim_middle"))
     if mode == "psm":
-        return [before, *prefix, after, *suffix, middle]
+        return [before, *prefix, after, *suffix, here, *middle]
     if mode == "spm":
-        return [before, after, *suffix, middle, *prefix]
+        return [before, after, *suffix, here, *prefix, *middle]
     raise GenerationError(f"mode is 'psm' or 'spm', not '{mode}'")
 
 
@@ -72,26 +69,23 @@ def start_of(text: str, room: int, encode: Callable[[str], list[int]]) -> list[i
     return encode(text)
 
 
-@dataclass(frozen=True, slots=True)
-class SuffixCopy:
-    """How a middle looks that ran on into the suffix: it ends in at least `sure` characters of `head`."""
+def last_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
+    """The last ids of a text, at most `count`, that do not begin within a character."""
+    kept = list(ids[len(ids) - count :]) if count < len(ids) else list(ids)
+    for start in range(min(LONGEST_CHARACTER, len(kept))):
+        if not _continues(vocabulary.bytes_of(kept[start : start + 1])):
+            return kept[start:]
+    return kept[LONGEST_CHARACTER:]
 
-    head: str
-    sure: int
+
+def first_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
+    """The first ids of a text, at most `count`, that do not end within a character."""
+    kept = list(ids[:count])
+    while len(kept) < len(ids) and kept and _continues(vocabulary.bytes_of(ids[len(kept) : len(kept) + 1])):
+        kept.pop()
+    return kept
 
 
-def suffix_copy(suffix: str) -> SuffixCopy | None:
-    """What to watch for; None when the suffix has too few letters and digits to tell a copy from code."""
-    seen, end, sure, more = 0, -1, 0, 0
-    lines = suffix[:LOOK_AHEAD].split("\n")
-    for line in lines:
-        letters = sum(map(str.isalnum, line))
-        seen += letters
-        end += 1 + len(line)
-        if sure and letters:
-            more += 1
-        elif seen >= SURE and not sure:
-            sure = end
-        if more == LINES_MORE:
-            break
-    return SuffixCopy(suffix[:end], sure) if sure else None
+def _continues(data: bytes) -> bool:
+    """Whether bytes begin within a character of UTF-8."""
+    return data[:1] != b"" and data[0] & 0xC0 == 0x80

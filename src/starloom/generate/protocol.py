@@ -8,8 +8,8 @@ test's fake are interchangeable above, each saying what it can do.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict, Unpack
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, TypedDict, Unpack, get_args
 
 from starloom.errors import GenerationError
 from starloom.generate.sampling import GREEDY, Logits, Sampling
@@ -17,6 +17,7 @@ from starloom.generate.sampling import GREEDY, Logits, Sampling
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 Capability = Literal["complete", "infill", "loglikelihood"]
 Mode = Literal["psm", "spm"]
+Keep = Literal["all", "end", "both_ends"]
 
 
 class Backend(Protocol):
@@ -119,18 +120,23 @@ class Options(TypedDict, total=False):
     stop: Sequence[str]
     logprobs: bool
     top_logprobs: int
-    n: int
-    cut_prompt: bool
+    keep: Keep
+    stop_tokens: Sequence[str]
+    response_prefix: str
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a completion is made, in terms that every generator understands.
 
-    At most `max_tokens` ids; temperature 0 is greedy; top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off (`Sampling`
-    says what each does); the same seed gives the same text; the text ends before the first of the `stop` strings. With
-    `top_logprobs`, that many alternatives are given for each id. `n` samples differ in their draws alone. With `cut_prompt`, a prompt keeps its end only, so that there is
-    room for `max_tokens` but at least half the context is the prompt's; without, one longer than the context is an error.
+    - At most `max_tokens` ids. Temperature 0 is greedy; top_k 0, top_p 1, min_p 0 and repetition_penalty 1 are off
+      (`Sampling` says what each does). The same seed gives the same text.
+    - The text ends before the first of the `stop` strings, and before any of the `stop_tokens`, each a text that is one
+      token such as `###`.
+    - `response_prefix` is how the answer begins; it counts as the answer's, and a stop string may begin in it.
+    - Of a prompt that is too long, `keep` says what to keep: all of it (which is then an error), its end, or both ends, a
+      quarter the beginning. There is then room for `max_tokens`, but at least half the context is the prompt's.
+    - `logprobs` gives each id's log-probability, and `top_logprobs` that many alternatives.
     """
 
     max_tokens: int = 128
@@ -144,19 +150,22 @@ class Settings:
     stop: Sequence[str] = ()
     logprobs: bool = False
     top_logprobs: int = 0
-    n: int = 1
-    cut_prompt: bool = False
+    keep: Keep = "all"
+    stop_tokens: Sequence[str] = ()
+    response_prefix: str = ""
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            raise GenerationError(f"stop is a list of strings; write stop=[{self.stop!r}]")
-        if not all(self.stop):
-            raise GenerationError("a stop string is empty; every text would end at once")
-        if self.n < 1 or self.top_logprobs < 0:
-            raise GenerationError(
-                f"n is a count from 1 up and top_logprobs from 0, not {self.n} and {self.top_logprobs}"
-            )
-        object.__setattr__(self, "stop", tuple(self.stop))
+        for name in ("stop", "stop_tokens"):
+            strings = getattr(self, name)
+            if isinstance(strings, str):
+                raise GenerationError(f"{name} is a list of strings; write {name}=[{strings!r}]")
+            if not all(strings):
+                raise GenerationError(f"a string of {name} is empty; every text would end at once")
+            object.__setattr__(self, name, tuple(strings))
+        if self.keep not in get_args(Keep):
+            raise GenerationError(f"keep is one of {', '.join(get_args(Keep))}, not '{self.keep}'")
+        if self.top_logprobs < 0:
+            raise GenerationError(f"top_logprobs is a count from 0 up, not {self.top_logprobs}")
 
     def sampling(self, sample: int = 0) -> Sampling:
         """How ids are drawn for the sample of this number, from 0."""
@@ -172,10 +181,24 @@ DEFAULTS = Settings()
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Text to go on from."""
+    """Text to go on from. `sample` numbers the samples of one seed, `id` names the ask, such as a problem.
+
+    With `raw`, a text that is exactly one fill-in-the-middle frame is taken as one (`frames`); any other is text.
+    """
 
     text: str
     settings: Settings = DEFAULTS
+    sample: int = 0
+    id: str | None = None
+    raw: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a frame says about its file: (control, the text behind it) in order, before the frame or within its prefix."""
+
+    fields: tuple[tuple[str, str], ...]
+    within: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +209,48 @@ class Hole:
     suffix: str
     settings: Settings = DEFAULTS
     mode: Mode = "psm"
+    sample: int = 0
+    id: str | None = None
+    header: Header | None = None
+
+
+Ask = Prompt | Hole
+
+
+def samples_of(ask: Ask, count: int) -> list[Ask]:
+    """The same ask `count` times over: each is another draw from its seed, the first being the ask's own."""
+    if count < 1:
+        raise GenerationError(f"n is a count from 1 up, not {count}")
+    return [replace(ask, sample=ask.sample + number) for number in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a generator made. Its text is exact; the ids may reach past it, to the end of the id that held the stop."""
 
-    text: str
-    tokens: tuple[int, ...]
+    text: str  # begins with the response prefix
+    tokens: tuple[int, ...]  # without those of the response prefix; empty where a generator does not tell
     finish_reason: FinishReason
     stopped_by: str | None = None  # a stop string, a control's name such as "end_of_document", or "suffix"
     prompt_tokens: int = 0
     prompt_cut: bool = False  # whether some of the prompt was left out to make room
     logprobs: tuple[float, ...] | None = None
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None  # of each id, the likeliest (id, logprob)
+
+
+class TextPieces(Protocol):
+    """A completion as it comes: pieces of text, then the whole."""
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __next__(self) -> str: ...
+
+    @property
+    def completion(self) -> Completion:
+        """The whole; runs to the end whatever was not taken yet."""
+
+    def close(self) -> None:
+        """Stop here."""
 
 
 class Generator(Protocol):
@@ -213,8 +265,11 @@ class Generator(Protocol):
     def infill(self, prefix: str, suffix: str, *, mode: Mode = "psm", **options: Unpack[Options]) -> Completion:
         """The text between a prefix and a suffix."""
 
+    def start(self, ask: Ask) -> TextPieces:
+        """One ask, in pieces."""
+
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood | GenerationError]:
         """For each (context, continuation), how likely the continuation is; a pair that failed is its error."""
 
-    def run(self, asks: Iterable[Prompt | Hole]) -> Iterator[Completion | GenerationError]:
+    def run(self, asks: Iterable[Ask]) -> Iterator[Completion | GenerationError]:
         """Many at once, in the order asked; one that failed is its error, and the others go on."""

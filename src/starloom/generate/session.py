@@ -1,8 +1,9 @@
 """A trained model that speaks text: `load` a folder, then `complete`, `infill` or `stream`.
 
-Prompts are text: a `<fim_prefix>` typed into one is encoded as text and never becomes a control token. A completion ends
-at the first control token that the model emits (`end_of_document`, `file_separator`, …; redaction marks such as
-`<EMAIL>` are written out), before the first stop string, or after `max_tokens`.
+Prompts are text: a `<fim_prefix>` typed into one is encoded as text and never becomes a control token, unless the whole is
+one frame and was said to be raw. A completion ends at the first control token that the model emits (`end_of_document`,
+`file_separator`, …; redaction marks such as `<EMAIL>` are written out), at a stop token, before the first stop string, or
+after `max_tokens`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Unpack
 
 from starloom.errors import CheckpointError, GenerationError, MissingExtraError, TokenizerError
-from starloom.generate import infill
+from starloom.generate import holes
 from starloom.generate.engine import SLOTS, Engine
+from starloom.generate.prompts import Prompts
 from starloom.generate.protocol import (
+    Ask,
     Backend,
     Capability,
     Completion,
@@ -26,8 +29,10 @@ from starloom.generate.protocol import (
     Prompt,
     Request,
     Settings,
+    samples_of,
 )
-from starloom.generate.text_stream import ControlTokens, Stream, TextStream
+from starloom.generate.suffix_copy import SuffixCopy
+from starloom.generate.text_stream import ControlTokens, Ending, Stream, TextStream
 from starloom.models import checkpoint
 from starloom.tokens.bpe import Vocabulary
 
@@ -57,6 +62,7 @@ class Session:
         self.name = name
         self.vocabulary = vocabulary
         self.engine = Engine(backend, slots=slots)
+        self._prompts = Prompts(vocabulary, backend.context, name)
         self._controls = ControlTokens(vocabulary, stop_ids)
         self._unused_rows = frozenset(range(vocabulary.size, backend.vocabulary_size))
 
@@ -65,18 +71,23 @@ class Session:
         known: set[Capability] = {"complete", "loglikelihood"}
         return frozenset(known | {"infill"} if self.vocabulary.has_control("fim_middle") else known)
 
-    def complete(self, prompt: str, **options: Unpack[Options]) -> Completion:
+    def complete(self, prompt: str, *, raw: bool = False, **options: Unpack[Options]) -> Completion:
         """The text that follows a prompt.
 
-        An empty prompt starts a new document, from the `end_of_document` token; nothing is put before any other. The
-        options are the fields of `Settings`. Raises GenerationError, for one when the prompt is longer than the context
-        and `cut_prompt` is not set.
+        An empty prompt starts a new document, from the `end_of_document` token; nothing is put before any other. With
+        `raw`, a prompt that is exactly one fill-in-the-middle frame is infilled. The options are the fields of `Settings`.
+        Raises GenerationError, for one when the prompt is longer than the context and `keep` is "all".
         """
-        return self.stream(prompt, **options).completion
+        return self.stream(prompt, raw=raw, **options).completion
 
-    def stream(self, prompt: str, **options: Unpack[Options]) -> Stream:
+    def stream(self, prompt: str, *, raw: bool = False, **options: Unpack[Options]) -> Stream:
         """`complete`, in pieces as they become certain."""
-        return self.start(Prompt(prompt, Settings(**options)))
+        return self.start(Prompt(prompt, Settings(**options), raw=raw))
+
+    def samples(self, prompt: str, n: int, **options: Unpack[Options]) -> list[Completion]:
+        """`n` completions of one prompt, made together; the first is what `complete` gives."""
+        streams = [self.start(ask) for ask in samples_of(Prompt(prompt, Settings(**options)), n)]
+        return [stream.completion for stream in streams]
 
     def infill(self, prefix: str, suffix: str, *, mode: Mode = "psm", **options: Unpack[Options]) -> Completion:
         """The text between a prefix and a suffix.
@@ -89,6 +100,18 @@ class Session:
     def stream_infill(self, prefix: str, suffix: str, *, mode: Mode = "psm", **options: Unpack[Options]) -> Stream:
         """`infill`, in pieces as they become certain."""
         return self.start(Hole(prefix, suffix, Settings(**options), mode))
+
+    def infill_many(
+        self,
+        text: str,
+        gaps: Sequence[holes.Gap],
+        *,
+        apart: bool = False,
+        mode: Mode = "psm",
+        **options: Unpack[Options],
+    ) -> holes.Filled:
+        """Fill several gaps of one text, each seeing those filled before it, or all `apart`; see `holes.infill_many`."""
+        return holes.infill_many(self, text, gaps, settings=Settings(**options), apart=apart, mode=mode)
 
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood | GenerationError]:
         """For each (context, continuation), how likely the continuation is; a pair that failed is its error.
@@ -107,7 +130,7 @@ class Session:
             batch.append(((start + whole[: len(first)])[-max(room, 1) :], scored))
         return self.engine.loglikelihood(batch)
 
-    def run(self, asks: Iterable[Prompt | Hole]) -> Iterator[Completion | GenerationError]:
+    def run(self, asks: Iterable[Ask]) -> Iterator[Completion | GenerationError]:
         """Many at once, in the order asked; one that failed is its error, and the others go on."""
         source = iter(asks)
         window: deque[Stream | GenerationError] = deque()
@@ -128,60 +151,34 @@ class Session:
                 if isinstance(entry, Stream):
                     entry.close()
 
-    def _try(self, ask: Prompt | Hole) -> Stream | GenerationError:
+    def _try(self, ask: Ask) -> Stream | GenerationError:
         try:
             return self.start(ask)
         except GenerationError as error:
             return error
 
-    def start(self, ask: Prompt | Hole) -> Stream:
+    def start(self, ask: Ask) -> Stream:
         """Queue one ask; its text comes as it is taken."""
         settings = ask.settings
-        if isinstance(ask, Prompt):
-            ids, cut = self._prompt(ask.text, settings)
-            copy = None
-        else:
-            ids, cut = self._frame(ask)
-            copy = infill.suffix_copy(ask.suffix)
+        understood = self._prompts.understood(ask)
+        prompt = self._prompts.ids(understood)
+        copy = None
+        if isinstance(understood, Hole):
+            copy = SuffixCopy(understood.prefix + settings.response_prefix, understood.suffix)
         request = Request(
-            prompt=tuple(ids),
+            prompt=tuple(prompt.ids),
             max_tokens=settings.max_tokens,
-            sampling=settings.sampling(),
-            stop=self._controls.ends,
+            sampling=settings.sampling(ask.sample),
+            stop=self._controls.ends | self._prompts.stop_ids(settings),
             forbid=self._unused_rows,
             logprobs=settings.logprobs,
             top_logprobs=settings.top_logprobs,
+            surroundings=prompt.surroundings,
         )
-        text = TextStream(self.vocabulary, self._controls, settings.stop, copy)
-        return Stream(self.engine, self.engine.submit(request), text, self._controls, cut)
-
-    def _room(self, settings: Settings) -> int:
-        """Prompt ids that leave room for max_tokens, but at least half the context."""
-        context = self.engine.backend.context
-        return max(context - settings.max_tokens, context // 2, 1)
-
-    def _prompt(self, text: str, settings: Settings) -> tuple[list[int], bool]:
-        ids = self.vocabulary.encode(text) or [self.vocabulary.end_of_document]
-        context = self.engine.backend.context
-        if settings.cut_prompt:
-            room = self._room(settings)
-            return ids[-room:], len(ids) > room
-        if len(ids) >= context:
-            raise GenerationError(
-                f"the prompt has {len(ids):,} tokens and the context of {self.name} is {context:,}; shorten it, or set "
-                "cut_prompt (--cut-prompt) to keep its end"
-            )
-        return ids, False
-
-    def _frame(self, hole: Hole) -> tuple[list[int], bool]:
-        room = self._room(hole.settings) - infill.FRAME_TOKENS
-        if room < 1:
-            raise GenerationError(f"the context of {self.name}, {self.engine.backend.context}, is too short to infill")
-        prefix = infill.end_of(hole.prefix, room, self.vocabulary.encode)
-        suffix = infill.start_of(hole.suffix, room, self.vocabulary.encode)
-        before, after = infill.share_room(len(prefix), len(suffix), room)
-        ids = infill.frame(prefix[len(prefix) - before :], suffix[:after], self.vocabulary, hole.mode)
-        return ids, before < len(prefix) or after < len(suffix)
+        ending = Ending(settings.stop, copy, settings.response_prefix)
+        text = TextStream(self.vocabulary, self._controls, ending)
+        handle = self.engine.submit(request)
+        return Stream(self.engine, handle, text, self._controls, before=settings.response_prefix, cut=prompt.cut)
 
 
 def _result(entry: Stream | GenerationError) -> Completion | GenerationError | None:

@@ -31,12 +31,18 @@ class _Pattern:
 
 
 class StopStrings:
-    """`feed` gives the text that is safe to show; `found` is the string that ended it; `held` waits for what follows."""
+    """`feed` gives the text that is safe to show; `found` is the string that ended it; `held` waits for what follows.
 
-    def __init__(self, strings: Sequence[str]) -> None:
+    A string may begin in the text `before`, which was shown already and stays; it has to end in what is fed.
+    """
+
+    def __init__(self, strings: Sequence[str], before: str = "") -> None:
         self._patterns = [_Pattern(text) for text in dict.fromkeys(strings) if text]
         self.held = ""
         self.found: str | None = None
+        for pattern in self._patterns:
+            for character in before[-len(pattern.text) :]:
+                pattern.feed(character)
 
     def feed(self, piece: str) -> str:
         """Take in more text; after a string was found, nothing more comes out."""
@@ -51,14 +57,10 @@ class StopStrings:
             if complete:
                 self.found = max(complete, key=len)
                 self.held = ""
-                return text[: end - len(self.found)]
-        keep = max(pattern.matched for pattern in self._patterns)
-        self.held = text[len(text) - keep :]
-        return text[: len(text) - keep]
-
-    def matched(self, string: str) -> int:
-        """How many characters of one of the strings the end of the text is the beginning of."""
-        return next(pattern.matched for pattern in self._patterns if pattern.text == string)
+                return text[: max(end - len(self.found), 0)]
+        safe = max(len(text) - max(pattern.matched for pattern in self._patterns), 0)
+        self.held = text[safe:]
+        return text[:safe]
 
     def finish(self) -> str:
         """The text ends here: what was held back is only text after all."""
