@@ -6,26 +6,27 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import tiny
+from tiny_models import grouped, tiny
 
 from starloom.errors import GenerationError
 from starloom.models import cache as cache_module
 from starloom.models.cache import Cache
-from starloom.models.gpt_bigcode import GPTBigCode
+from starloom.models.causal_lm import CausalLM, new_model
+from starloom.models.config import ModelConfig
 
 CONTEXT = 40
-MODELS = {
-    (multi_query, dropout): GPTBigCode(
-        tiny(6 + (not multi_query), multi_query=multi_query, n_head=3, n_embd=24, n_layer=2, n_positions=CONTEXT,
-             resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout),
-        dtype=torch.float64,
-    )
-    for multi_query in (True, False)
-    for dropout in (0.0, 0.5)
-}  # fmt: skip
+SHAPE = {"n_head": 3, "n_embd": 24, "n_layer": 2, "n_positions": CONTEXT}
+GROUPED = {"num_attention_heads": 6, "num_key_value_heads": 2, "hidden_size": 24, "num_hidden_layers": 2}
+CONFIGS = {
+    "multi-query": tiny(6, multi_query=True, **SHAPE),
+    "multi-head": tiny(7, multi_query=False, **SHAPE),
+    "grouped": grouped(0, sliding_window=None, max_position_embeddings=CONTEXT, **GROUPED),
+    "window": grouped(1, sliding_window=7, max_position_embeddings=CONTEXT, **GROUPED),
+}
+MODELS = {name: new_model(config, dtype=torch.float64) for name, config in CONFIGS.items()}
 
 
-def recomputed(model: GPTBigCode, ids: list[int]) -> torch.Tensor:
+def recomputed(model: CausalLM, ids: list[int]) -> torch.Tensor:
     model.eval()
     with torch.inference_mode():
         return model(torch.tensor([ids]))[0]
@@ -35,13 +36,11 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     return ours.shape == theirs.shape and bool((ours - theirs).abs().max() < 1e-10)
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32), multi_query=st.booleans(), first_tokens=st.sampled_from([1, 4, 128]))
-def test_cached_decoding_equals_recomputing_through_any_operations(
-    seed: int, multi_query: bool, first_tokens: int
-) -> None:
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32), name=st.sampled_from(sorted(MODELS)), first_tokens=st.sampled_from([1, 4, 128]))
+def test_cached_decoding_equals_recomputing_through_any_operations(seed: int, name: str, first_tokens: int) -> None:
     """Sequences of all lengths step together, join, leave, are cut back and share prefixes; buffers grow on the way."""
-    chance, model = random.Random(seed), MODELS[multi_query, 0.0]
+    chance, model = random.Random(seed), MODELS[name]
     held: dict[int, list[int]] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_FIRST_TOKENS", first_tokens)
@@ -75,25 +74,31 @@ def test_cached_decoding_equals_recomputing_through_any_operations(
             assert all(cache.length(slot) == len(held.get(slot, [])) for slot in range(5))
 
 
-def test_model_in_training_decodes_without_dropout() -> None:
-    model = MODELS[True, 0.5]
+@pytest.mark.parametrize(
+    "config",
+    [tiny(6, resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5),
+     grouped(6, residual_dropout=0.5, embedding_dropout=0.5, attention_dropout=0.5)],
+    ids=["gpt_bigcode", "starcoder2"],
+)  # fmt: skip
+def test_model_in_training_decodes_without_dropout(config: ModelConfig) -> None:
+    model = new_model(config, dtype=torch.float64)
     ids = [5, 1, 9, 2]
     expected = recomputed(model, ids)
     assert close(model.train().step([(0, ids)], model.new_cache(), every=True)[0], expected)
 
 
-def test_multi_query_cache_holds_one_head() -> None:
-    sizes = []
-    for multi_query in (True, False):
-        model = MODELS[multi_query, 0.0]
+def test_cache_holds_as_many_heads_as_the_model_has_keys() -> None:
+    sizes = {}
+    for name, model in MODELS.items():
         cache = model.new_cache()
         model.step([(0, [1])], cache)
-        sizes.append(cache.size_bytes)
-    assert sizes[0] * model.config.n_head == sizes[1]
+        sizes[name] = cache.size_bytes / model.config.head_size
+    assert sizes["multi-query"] * 3 == sizes["multi-head"]
+    assert sizes["multi-query"] * 2 == sizes["grouped"] == sizes["window"]
 
 
 def test_freed_slot_gives_its_memory_back() -> None:
-    model = MODELS[True, 0.0]
+    model = MODELS["multi-query"]
     cache = model.new_cache()
     model.step([(3, [1, 2]), (4, [1])], cache)
     cache.free(3)
@@ -102,8 +107,9 @@ def test_freed_slot_gives_its_memory_back() -> None:
     assert cache.length(3) == 0
 
 
-def test_half_precision_model_decodes_to_float32_logits() -> None:
-    model = GPTBigCode(tiny(0), dtype=torch.bfloat16).eval()
+@pytest.mark.parametrize("config", [tiny(0), grouped(0)], ids=["gpt_bigcode", "starcoder2"])
+def test_half_precision_model_decodes_to_float32_logits(config: ModelConfig) -> None:
+    model = new_model(config, dtype=torch.bfloat16).eval()
     (logits,) = model.step([(0, [1, 2, 3])], model.new_cache(), every=True)
     assert logits.dtype == torch.float32
     with torch.inference_mode():
@@ -123,7 +129,7 @@ def test_half_precision_model_decodes_to_float32_logits() -> None:
     ],
 )
 def test_refused_step_leaves_the_cache_as_it_was(batch: list[tuple[int, list[int]]], message: str) -> None:
-    model = MODELS[True, 0.0]
+    model = MODELS["multi-query"]
     cache = model.new_cache()
     model.step([(7, [1, 2, 3])], cache)
     with pytest.raises(GenerationError, match=message):
@@ -133,7 +139,7 @@ def test_refused_step_leaves_the_cache_as_it_was(batch: list[tuple[int, list[int
 
 
 def test_step_that_fails_half_way_leaves_the_cache_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = MODELS[True, 0.0]
+    model = MODELS["multi-query"]
     cache = model.new_cache()
     model.step([(0, [1, 2, 3])], cache)
 
@@ -150,7 +156,7 @@ def test_step_that_fails_half_way_leaves_the_cache_as_it_was(monkeypatch: pytest
 
 @pytest.mark.parametrize("length", [-1, 4])
 def test_prefix_that_a_slot_does_not_hold_is_refused(length: int) -> None:
-    model = MODELS[True, 0.0]
+    model = MODELS["multi-query"]
     cache: Cache = model.new_cache()
     model.step([(0, [1, 2, 3]), (1, [1] * 5)], cache)
     with pytest.raises(GenerationError, match=f"slot 0 holds 3 tokens, so it has no first {length}"):

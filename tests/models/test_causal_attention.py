@@ -23,6 +23,14 @@ def torchs(q, k, v, scale):
     return F.scaled_dot_product_attention(*heads_first, is_causal=True, scale=scale, enable_gqa=True).transpose(1, 2)
 
 
+def masked(q, k, v, scale, window):
+    """Each token sees itself and the `window` - 1 before it."""
+    distance = torch.arange(q.shape[1])[:, None] - torch.arange(q.shape[1])
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    mask = (distance >= 0) & (distance < window)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True).transpose(1, 2)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 99),
@@ -34,6 +42,23 @@ def torchs(q, k, v, scale):
 def test_values_and_gradients_are_torchs(seed, batch, tokens, kv_heads, size):
     inputs, dy = drawn(seed, batch, tokens, 4, kv_heads, size, torch.float64)
     theirs, ours = torchs(*inputs, 0.3), causal_attention(*inputs, 0.3)
+    assert torch.allclose(ours, theirs, atol=1e-10)
+    for found, expected in zip(
+        torch.autograd.grad(ours, inputs, dy), torch.autograd.grad(theirs, inputs, dy), strict=True
+    ):
+        assert torch.allclose(found, expected, atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    tokens=LENGTHS,
+    kv_heads=st.sampled_from([1, 2, 4]),
+    window=st.sampled_from([1, 2, 60, 127, 128, 129, 200, 999]),
+)
+def test_windows_give_the_values_and_gradients_of_a_mask(seed, tokens, kv_heads, window):
+    inputs, dy = drawn(seed, 2, tokens, 4, kv_heads, 4, torch.float64)
+    theirs, ours = masked(*inputs, 0.3, window), causal_attention(*inputs, 0.3, window)
     assert torch.allclose(ours, theirs, atol=1e-10)
     for found, expected in zip(
         torch.autograd.grad(ours, inputs, dy), torch.autograd.grad(theirs, inputs, dy), strict=True
