@@ -143,3 +143,39 @@ def test_reading_only_the_end_or_start_of_a_text_fills_the_room(text: str, room:
 def test_a_mode_that_does_not_exist_is_named() -> None:
     with pytest.raises(GenerationError, match="mode is 'psm' or 'spm', not 'pms'"):
         says("x")[0].infill("a", "b", mode="pms")  # type: ignore[arg-type]
+
+
+@given(
+    st.text("ab1 \né日", max_size=300),
+    st.text("ab1 \né日", max_size=300),
+    st.integers(12, 150),
+    st.integers(1, 100),
+    st.sampled_from(["psm", "spm"]),
+    st.sampled_from(["santacoder", "starcoder", "starcoder2"]),
+)
+@settings(deadline=None)
+def test_whatever_the_lengths_the_prompt_fits_and_holds_whole_characters_right_around_the_cursor(
+    prefix: str, suffix: str, context: int, max_tokens: int, mode: Mode, family: str
+) -> None:
+    words = vocabulary(family)
+    session, backend = says("x", family, context)
+    completion = session.infill(prefix, suffix, mode=mode, max_tokens=max_tokens)
+    ids = backend.last_prompt
+    room = max(context - max_tokens, context // 2)
+    assert len(ids) <= room
+    before, after, middle = (ids.index(words.control(f"fim_{name}")) for name in ("prefix", "suffix", "middle"))
+    assert before == 0
+    kept = (ids[1:after], ids[after + 1 : middle]) if mode == "psm" else (ids[middle + 1 :], ids[2:middle])
+    assert prefix.endswith(words.decode(kept[0]))
+    assert suffix.startswith(words.decode(kept[1]))
+    whole = len(words.encode(prefix)) + len(words.encode(suffix)) + 3
+    assert completion.prompt_cut == (whole > room)
+    assert len(ids) == whole if whole <= room else len(ids) >= room - 6  # at most half a character at either cut
+
+
+def test_more_of_a_long_file_than_the_prompt_holds_is_there_for_drafts() -> None:
+    session, _ = says("x", context=100)
+    stream = session.stream_infill("before(hello)\n" * 300, "after(world)\n" * 300)
+    request = stream._handle.request
+    assert len(request.surroundings) > 2 * len(request.prompt)
+    assert session.stream_infill("a", "b")._handle.request.surroundings == ()

@@ -12,7 +12,18 @@ from scripted import ScriptedBackend, says, vocabulary
 
 import starloom
 from starloom.errors import CheckpointError, GenerationError, TokenizerError
-from starloom.generate.protocol import Completion, Generator, Hole, Likelihood, Prompt, Settings
+from starloom.generate.protocol import (
+    Completion,
+    Generator,
+    Hole,
+    Keep,
+    Likelihood,
+    Mode,
+    Options,
+    Prompt,
+    Settings,
+    samples_of,
+)
 from starloom.generate.session import Session
 from starloom.models import checkpoint
 from starloom.models.config import GPTBigCodeConfig
@@ -277,3 +288,86 @@ def test_a_vocabulary_without_fill_in_the_middle_completes_and_says_that_it_cann
         session.infill("a", "b")
     with pytest.raises(TokenizerError, match="cannot infill"):
         list(session.run([Hole("a", "b")]))
+
+
+@given(texts, st.text(max_size=8), st.lists(st.text(min_size=1, max_size=3), max_size=2), st.data())
+@settings(deadline=None)
+def test_a_response_prefix_begins_the_answer_and_a_stop_string_may_begin_in_it(
+    text: str, prefix: str, strings: list[str], data: st.DataObject
+) -> None:
+    answer = prefix + text
+    if text:  # a stop string that lies in the answer, perhaps across the border
+        start = data.draw(st.integers(0, len(answer) - 1))
+        strings.append(answer[start : data.draw(st.integers(start + 1, len(answer)))])
+    session, backend = says(text)
+    stream = session.stream("def ", response_prefix=prefix, stop=strings, max_tokens=1000)
+    assert "".join(stream) == stream.completion.text
+    assert backend.last_prompt == vocabulary().encode("def " + prefix)
+    ends = [
+        (at, -len(string), string)
+        for string in strings
+        for at in range(len(prefix) + 1, len(answer) + 1)
+        if answer[:at].endswith(string)
+    ]
+    if ends:
+        end, length, string = min(ends)
+        assert stream.completion.text == prefix + answer[len(prefix) : max(end + length, len(prefix))]
+        assert stream.completion.stopped_by == string
+    else:
+        assert (stream.completion.text, stream.completion.stopped_by) == (answer, "end_of_document")
+
+
+@pytest.mark.parametrize("mode", ["psm", "spm"])
+def test_a_response_prefix_of_a_middle_is_where_the_model_goes_on(mode: Mode) -> None:
+    words = vocabulary()
+    session, backend = says("return total")
+    completion = session.infill("def f():\n", "\n    return total\n", mode=mode, response_prefix="    x = 1\n    ")
+    assert completion.text == "    x = 1\n    "
+    assert words.decode(backend.last_prompt).endswith("    x = 1\n    ")
+    [middle] = [place for place, token in enumerate(backend.last_prompt) if token == words.control("fim_middle")]
+    assert backend.last_prompt[middle + 1 :] == words.encode(
+        ("" if mode == "psm" else "def f():\n") + "    x = 1\n    "
+    )
+
+
+def test_several_stop_tokens_end_an_answer_and_only_as_whole_tokens() -> None:
+    words = vocabulary()
+    for script, kept, by in (("ab###c", "ab", "###"), ("ab\n#c", "ab", "\n"), ("a # b", "a # b", "end_of_document")):
+        session, _ = says(script)
+        completion = session.complete("x", stop_tokens=["###", "\n"])
+        assert (completion.text, completion.stopped_by) == (kept, by)
+        assert completion.tokens == tuple(words.encode(kept))
+
+
+@given(st.text("ab é日\n", max_size=120), st.integers(6, 60), st.integers(1, 50), st.sampled_from(["end", "both_ends"]))
+@settings(deadline=None)
+def test_what_is_kept_of_a_long_prompt_are_its_ends_in_whole_characters(
+    text: str, context: int, max_tokens: int, keep: Keep
+) -> None:
+    session, backend = says("x", context=context)
+    completion = session.complete(text, keep=keep, max_tokens=max_tokens)
+    ids = vocabulary().encode(text) or [vocabulary().end_of_document]
+    room = max(context - max_tokens, context // 2, 1)
+    kept = backend.last_prompt
+    assert len(kept) <= room
+    assert completion.prompt_cut == (len(ids) > room)
+    if len(ids) <= room:
+        assert kept == ids
+    else:
+        shown = vocabulary().decode(kept)
+        splits = [at for at in range(len(shown) + 1) if text.startswith(shown[:at]) and text.endswith(shown[at:])]
+        assert splits  # a beginning and an end, no half character
+        assert keep == "both_ends" or 0 in splits
+        assert len(kept) >= room - 6  # what is lost is at most half a character at either cut
+
+
+def test_samples_of_a_prompt_differ_and_begin_with_the_completion_itself() -> None:
+    session = random_session()
+    options: Options = {"temperature": 1.0, "seed": 3, "max_tokens": 12}
+    made = session.samples("def", 4, **options)
+    assert made[0] == session.complete("def", **options)
+    assert len({completion.text for completion in made}) == 4
+    assert made == session.samples("def", 6, **options)[:4]
+    assert made == list(session.run(samples_of(Prompt("def", Settings(**options)), 4)))
+    with pytest.raises(GenerationError, match="n is a count from 1 up, not 0"):
+        session.samples("def", 0)
