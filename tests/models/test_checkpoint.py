@@ -16,16 +16,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
-from tiny_models import tiny
+from tiny_models import grouped, tiny
 
 from starloom.errors import CheckpointError, DiskFullError
 from starloom.models import checkpoint, safetensors_file
-from starloom.models.causal_lm import load_model, save_model
+from starloom.models.causal_lm import load_model, new_model, save_model
 from starloom.models.gpt_bigcode import GPTBigCode
 from starloom.models.safetensors_file import SafetensorsFile
 
 CONFIG = tiny(0)
 MODEL = GPTBigCode(CONFIG)
+GROUPED = new_model(grouped(0))
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def parts(path: Path) -> tuple[dict[str, Any], bytes]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_model_survives_its_folder_bit_for_bit(dtype: torch.dtype, tmp_path: Path) -> None:
-    for number in range(4):
-        saved = GPTBigCode(tiny(number), dtype=dtype)
+    for config in (*map(tiny, range(4)), *map(grouped, range(4))):
+        saved = new_model(config, dtype=dtype)
         save_model(saved, tmp_path)
         loaded = load_model(tmp_path)
         assert loaded.config == saved.config
@@ -63,12 +64,13 @@ def test_model_survives_its_folder_bit_for_bit(dtype: torch.dtype, tmp_path: Pat
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_arrays_without_torch_are_the_same_numbers(dtype: torch.dtype, tmp_path: Path) -> None:
-    save_model(GPTBigCode(CONFIG, dtype=dtype), tmp_path)
-    arrays, tensors = checkpoint.load_arrays(tmp_path), checkpoint.load_tensors(tmp_path)
-    assert list(arrays) == list(tensors) == list(CONFIG.shapes())
-    for name, array in arrays.items():
-        assert array.dtype == (np.float16 if dtype == torch.float16 else np.float32)
-        assert np.array_equal(array, tensors[name].float().numpy())
+    for config in (CONFIG, GROUPED.config):
+        save_model(new_model(config, dtype=dtype), tmp_path)
+        arrays, tensors = checkpoint.load_arrays(tmp_path), checkpoint.load_tensors(tmp_path)
+        assert list(arrays) == list(tensors) == list(config.shapes())
+        for name, array in arrays.items():
+            assert array.dtype == (np.float16 if dtype == torch.float16 else np.float32)
+            assert np.array_equal(array, tensors[name].float().numpy())
 
 
 def test_arrays_and_tensors_are_written_to_the_same_bytes(tmp_path: Path) -> None:
@@ -169,13 +171,44 @@ def test_missing_extra_and_misshapen_tensors_are_named_in_one_error(folder: Path
         assert words in str(caught.value)
 
 
+def test_missing_extra_and_misshapen_tensors_of_starcoder2_are_named_in_one_error(tmp_path: Path) -> None:
+    save_model(GROUPED, tmp_path)
+    changes: dict[str, Any] = {
+        "model.layers.0.self_attn.k_proj.bias": None,
+        "model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(1, np.float32),
+        "model.norm.weight": np.zeros(3, np.float32),
+    }
+    rewrite(tmp_path, **changes)
+    with pytest.raises(CheckpointError) as caught:
+        load_model(tmp_path)
+    for words in (
+        "1 missing: model.layers.0.self_attn.k_proj.bias",
+        "1 extra: model.layers.0.self_attn.rotary_emb.inv_freq",
+        f"model.norm.weight is [3], config.json says [{GROUPED.config.hidden_size}]",
+    ):
+        assert words in str(caught.value)
+
+
 def test_tied_head_that_differs_from_the_embedding_is_refused(folder: Path) -> None:
-    assert CONFIG.tie_word_embeddings
-    embedding = MODEL.transformer.wte.weight.detach().numpy()
-    rewrite(folder, **{"lm_head.weight": embedding})
-    load_model(folder)
-    rewrite(folder, **{"lm_head.weight": embedding + 1})
-    with pytest.raises(CheckpointError, match=r"tie_word_embeddings is true, but lm_head\.weight differs"):
+    for model in (MODEL, GROUPED):
+        assert model.config.tie_word_embeddings
+        save_model(model, folder)
+        embedding = model.head_VD.detach().numpy()
+        rewrite(folder, **{"lm_head.weight": embedding})
+        load_model(folder)
+        for differing in (embedding + 1, embedding[:-1], embedding.astype(np.float16)):
+            rewrite(folder, **{"lm_head.weight": differing})
+            with pytest.raises(CheckpointError, match=r"tie_word_embeddings is true, but lm_head\.weight differs"):
+                load_model(folder)
+
+
+def test_head_that_differs_in_its_last_number_only_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "_COMPARED_AT_ONCE", 1000)
+    head = MODEL.head_VD.detach().numpy().copy()
+    assert head.nbytes % 1000
+    head[-1, -1] += 1
+    rewrite(folder, **{"lm_head.weight": head})
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight differs"):
         load_model(folder)
 
 
@@ -202,6 +235,23 @@ def test_config_that_is_absurd_or_not_the_weights_is_refused_before_allocating(
     edit_config(folder, **changes)
     with pytest.raises(CheckpointError, match=next(iter(changes)) + "|missing|extra|misshapen"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_hidden_layers": 10**6}, {"hidden_size": 10**9}, {"vocab_size": 2**21}, {"num_attention_heads": 7},
+     {"num_key_value_heads": 4}, {"sliding_window": -1}, {"num_hidden_layers": 2}, {"vocab_size": 34}, {"use_bias": False},
+     {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, {"max_position_embeddings": 10**9}, {"treshold": 1}],
+)  # fmt: skip
+def test_config_of_starcoder2_that_is_absurd_or_not_the_weights_is_refused_before_allocating(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = grouped(0, num_hidden_layers=3, hidden_size=40, num_attention_heads=10, num_key_value_heads=5)
+    save_model(new_model(config), tmp_path)
+    monkeypatch.setattr(torch.nn.Module, "__init__", None)
+    edit_config(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=next(iter(changes)) + "|missing|extra|misshapen"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize(

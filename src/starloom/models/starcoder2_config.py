@@ -187,11 +187,12 @@ class Starcoder2Config:
         known = [field.name for field in dataclasses.fields(cls)]
         values = checks.read_fields(known, data, where, aliases={}, only=_ONLY, harmless=_HARMLESS)
         thetas = _rope_thetas(data, where)
-        if len(set(map(repr, thetas.values()))) > 1:
+        first = next(iter(thetas.values()), None)
+        if any(theta != first for theta in thetas.values()):
             said = ", ".join(f"{shown(theta)} in {key}" for key, theta in thetas.items())
             raise CheckpointError(f"{where}: rope_theta is given twice, {said}; keep one")
         if thetas:
-            values["rope_theta"] = next(iter(thetas.values()))
+            values["rope_theta"] = first
         try:
             config = cls(**values)
         except CheckpointError as error:
