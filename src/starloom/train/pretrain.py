@@ -11,6 +11,7 @@ from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import ModelConfig
 from starloom.stage import Facts, Runtime, Stage, Work
+from starloom.tokens.blend import check_weights, held_out_tokens, open_packs
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
@@ -50,8 +51,6 @@ class Pretrain(Stage):
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
 
     def __post_init__(self) -> None:
-        from starloom.tokens.blend import check_weights
-
         object.__setattr__(self, "packed", self.packed if isinstance(self.packed, Stage) else tuple(self.packed))
         packs = 1 if isinstance(self.packed, Stage) else len(self.packed)
         if packs == 0:
@@ -80,7 +79,6 @@ class Pretrain(Stage):
             work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
     def _train(self, work: Work) -> Facts:
-        from starloom.tokens.blend import held_out_tokens, open_packs
         from starloom.train import loop
 
         packed = work.many("packed")
