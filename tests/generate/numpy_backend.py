@@ -18,7 +18,7 @@ class NumpyBackend:
         self.poison = poison
         self.held: dict[int, list[int]] = {}
         self.batches: list[list[tuple[int, int]]] = []  # (slot, how many ids) of each call
-        self.freed = 0
+        self.row_cost = 0.1
         chance = np.random.default_rng(seed)
         width = 12
         self.embed = chance.normal(size=(vocabulary_size, width))
@@ -60,5 +60,4 @@ class NumpyBackend:
         self.held[slot] = self.held[source][:length]
 
     def free(self, slot: int) -> None:
-        self.freed += 1
         self.held.pop(slot, None)

@@ -24,7 +24,13 @@ def vocabulary(family: str = "starcoder2") -> Vocabulary:
 
 
 class ScriptedBackend:
-    """Whatever the prompt, what follows is the script, then the id `beyond` for ever, or logits that are NaN."""
+    """Whatever the prompt, what follows is the script, then the id `beyond` for ever, or logits that are NaN.
+
+    A prompt is what comes in pieces of several ids, first in a slot, or first after a shared beginning; a draft, of which
+    every row is wanted, is no prompt.
+    """
+
+    row_cost = 1.0
 
     def __init__(
         self, script: Sequence[int], vocabulary_size: int, context: int = 4000, beyond: int | None = 300
@@ -40,23 +46,26 @@ class ScriptedBackend:
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         results = []
         for slot, ids in batch:
-            if slot not in self.held or len(ids) > 1:
-                self.prompts.setdefault(slot, []).extend(ids)
-                self.last_prompt = self.prompts[slot]
             held = self.held.setdefault(slot, [])
             held.extend(ids)
+            if slot not in self.prompts or (len(ids) > 1 and slot not in every):
+                self.prompts[slot] = self.last_prompt = [*held]
             drawn = len(held) - len(self.prompts[slot])
-            logits = np.zeros(self.vocabulary_size, np.float32)
-            token = self.script[drawn] if drawn < len(self.script) else self.beyond
-            logits[slice(None) if token is None else token] = np.nan if token is None else 9
-            results.append(np.tile(logits, (len(ids), 1)) if slot in every else logits)
+            rows = [self._row(max(place, 0)) for place in range(drawn - len(ids) + 1, drawn + 1)]
+            results.append(np.stack(rows) if slot in every else rows[-1])
         return results
+
+    def _row(self, place: int) -> Logits:
+        logits = np.zeros(self.vocabulary_size, np.float32)
+        token = self.script[place] if place < len(self.script) else self.beyond
+        logits[slice(None) if token is None else token] = np.nan if token is None else 9
+        return logits
 
     def truncate(self, slot: int, length: int) -> None:
         del self.held[slot][length:]
 
     def share(self, source: int, slot: int, length: int) -> None:
-        raise NotImplementedError
+        self.held[slot] = self.held[source][:length]
 
     def free(self, slot: int) -> None:
         self.held.pop(slot, None)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from starloom.errors import GenerationError
 from starloom.generate import sampling
 from starloom.generate.engine import Engine
 from starloom.generate.protocol import Handle, Likelihood, Request
-from starloom.generate.sampling import Sampling
+from starloom.generate.requests import scorer
+from starloom.generate.sampling import Logits, Sampling
 
 PROMPT = (3, 1, 4, 1, 5)
 
@@ -26,17 +29,35 @@ def finish(engine: Engine, *handles: Handle) -> list[list[int]]:
     return [handle.tokens for handle in handles]
 
 
+def engine_of(backend: NumpyBackend, least: int = 1, **options: Any) -> Engine:
+    """One that shares prefixes of `least` ids and up, and guesses."""
+    engine = Engine(backend, **{"speculation": "auto", **options})
+    engine._slots.least = least
+    return engine
+
+
+def assert_idle(engine: Engine, backend: NumpyBackend) -> None:
+    """Nobody runs, and the backend holds what the engine keeps and nothing else."""
+    assert not engine.busy
+    assert {slot: ids for slot, ids in backend.held.items() if ids} == {
+        slot: ids.tolist() for slot, ids in engine._slots._kept.items()
+    }
+    engine._slots.clear()
+    assert not backend.held
+    assert sorted(engine._slots._free) == list(range(engine._slots._made))
+
+
 def recompute(backend: NumpyBackend, request: Request) -> list[int]:
     """The oracle: no engine, no slots; the whole sequence through the model for each id."""
     ids = list(request.prompt)
     while len(ids) < min(backend.context, len(request.prompt) + request.max_tokens):
-        logits = backend.logits(ids)[-1].copy()
-        logits[sorted(request.forbid)] = -np.inf
+        forbidden = np.array(sorted(request.forbid), dtype=np.intp)
+        logits = sampling.adjusted(backend.logits(ids)[-1], request.sampling, ids, forbidden)
         if request.sampling.temperature == 0:
             token = int(logits.argmax())
         else:
             chances = sampling.distribution(logits, request.sampling)
-            token = sampling.draw(chances, sampling.uniform(request.sampling.seed, len(ids)))
+            token = sampling.draw(chances, sampling.uniform(request.sampling.seed, len(ids), request.sampling.sample))
         if token in request.stop:
             break
         ids.append(token)
@@ -52,7 +73,11 @@ requests = st.builds(
         temperature=st.sampled_from([0.0, 0.7, 1.5]),
         top_k=st.sampled_from([0, 3]),
         top_p=st.sampled_from([1.0, 0.8]),
+        min_p=st.sampled_from([0.0, 0.1]),
+        repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),  # below 1 it repeats itself, which makes guesses right
+        logit_bias=st.sampled_from([(), ((3, 1.5),)]),
         seed=st.integers(0, 3),
+        sample=st.integers(0, 1),
     ),
     stop=st.frozensets(st.integers(0, 16), max_size=2),
     forbid=st.frozensets(st.integers(0, 16), max_size=3),
@@ -65,16 +90,14 @@ def test_requests_that_join_and_leave_get_what_they_would_get_alone(
     arrivals: list[tuple[Request, int]], slots: int, chunk: int
 ) -> None:
     backend = NumpyBackend()
-    engine = Engine(backend, slots=slots, chunk=chunk)
+    engine = engine_of(backend, slots=slots, chunk=chunk)
     handles = []
     for request, steps in arrivals:
         handles.append(engine.submit(request))
         for _ in range(steps):
             engine.step()
     assert finish(engine, *handles) == [recompute(backend, request) for request, _ in arrivals]
-    assert backend.freed == len(handles)
-    assert not backend.held
-    assert not engine.busy
+    assert_idle(engine, backend)
 
 
 @given(st.data())
@@ -82,7 +105,7 @@ def test_requests_that_join_and_leave_get_what_they_would_get_alone(
 def test_any_order_of_operations_ends_in_the_same_tokens(data: st.DataObject) -> None:
     """Steps, cancels, rollbacks without a mask, joins: what is not cancelled equals recomputing."""
     backend = NumpyBackend()
-    engine = Engine(backend, slots=3, chunk=4)
+    engine = engine_of(backend, slots=3, chunk=4)
     handles: list[Handle] = []
     for _ in range(data.draw(st.integers(1, 25))):
         action = data.draw(st.sampled_from(["submit", "step", "cancel", "rollback", "score"]))
@@ -102,8 +125,7 @@ def test_any_order_of_operations_ends_in_the_same_tokens(data: st.DataObject) ->
     for handle in handles:
         expected = recompute(backend, handle.request)
         assert handle.tokens == (expected[: len(handle.tokens)] if handle.finish_reason == "cancelled" else expected)
-    assert not backend.held
-    assert sorted(engine._free) == [0, 1, 2]
+    assert_idle(engine, backend)
 
 
 def test_a_rollback_with_a_mask_takes_the_other_way_and_the_mask_holds_once() -> None:
@@ -163,7 +185,7 @@ def test_nan_logits_fail_their_request_alone() -> None:
     assert [handle.finish_reason for handle in handles] == ["length", "error", "length"]
     assert "not finite" in str(handles[1].error)
     assert tokens == [recompute(backend, good), [], recompute(backend, good)]
-    assert not backend.held
+    assert_idle(engine, backend)
 
 
 def test_a_full_context_ends_a_request_as_length() -> None:
@@ -188,7 +210,7 @@ def test_a_long_prompt_is_fed_in_pieces_while_others_go_on() -> None:
     engine = Engine(backend, chunk=8)
     quick = engine.submit(Request(PROMPT, max_tokens=30))
     engine.step()
-    slow, slower = (engine.submit(Request(tuple(range(16)) * 3, max_tokens=1)) for _ in range(2))
+    slow, slower = (engine.submit(Request((first, *range(15)) * 3, max_tokens=1)) for first in (7, 8))
     before = len(quick.tokens)
     while not slow.done:
         engine.step()
@@ -220,7 +242,7 @@ def test_cancelling_frees_the_slot_at_once_and_only_once() -> None:
     for handle in (running, waiting, running):
         engine.cancel(handle)
     assert (running.finish_reason, waiting.finish_reason) == ("cancelled", "cancelled")
-    assert (backend.freed, engine.busy) == (1, False)
+    assert_idle(engine, backend)
 
 
 @given(st.lists(st.integers(0, 16), min_size=1, max_size=20), st.lists(st.integers(0, 16), max_size=12))
@@ -265,40 +287,67 @@ def test_the_logprob_of_a_token_is_its_likelihood() -> None:
     assert handle.logprobs == pytest.approx(likelihood.logprobs)
 
 
-def test_a_backend_that_raises_loses_nothing() -> None:
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_backend_that_fails_once_loses_nothing(error: type[BaseException]) -> None:
     backend = NumpyBackend()
-    engine = Engine(backend, chunk=4)
-    handle = engine.submit(Request(PROMPT, max_tokens=10))
+    engine = engine_of(backend, chunk=4)
+    requests_ = [Request((first, *PROMPT), max_tokens=10) for first in (1, 2)]
+    handles = [engine.submit(request) for request in requests_]
     for _ in range(4):
         engine.step()
     forward = backend.forward
 
     def half_way(*arguments: object) -> None:
+        backend.forward = forward  # type: ignore[method-assign]
         forward(*arguments)  # type: ignore[arg-type]
-        raise MemoryError
+        raise error
 
     backend.forward = half_way  # type: ignore[assignment,method-assign]
-    with pytest.raises(MemoryError):
+    if issubclass(error, Exception):
         engine.step()
-    backend.forward = forward  # type: ignore[method-assign]
-    assert finish(engine, handle) == [recompute(backend, handle.request)]
+    else:
+        with pytest.raises(error):
+            engine.step()
+    assert finish(engine, *handles) == [recompute(backend, request) for request in requests_]
+    assert_idle(engine, backend)
 
 
-def test_a_backend_that_raises_under_a_likelihood_counts_nothing_twice() -> None:
+def test_the_request_that_the_backend_cannot_take_gets_the_error_and_the_others_go_on() -> None:
+    backend = NumpyBackend()
+    engine = engine_of(backend, chunk=4)
+    forward = backend.forward
+
+    def refuse(batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
+        if any(16 in ids for _, ids in batch):
+            raise RuntimeError("16 is too much")
+        return forward(batch, every)
+
+    backend.forward = refuse  # type: ignore[method-assign]
+    prompts = [(1, 2, 3), (4, 5, 6, 7, 8, 16), (9, 10)]
+    handles = [engine.submit(Request(prompt, 20, forbid=frozenset({16}))) for prompt in prompts]
+    finish(engine, *handles)
+    assert [handle.finish_reason for handle in handles] == ["length", "error", "length"]
+    assert str(handles[1].error) == "the backend failed on this request: RuntimeError: 16 is too much"
+    for handle in handles[::2]:
+        assert handle.tokens == recompute(backend, handle.request)
+    assert_idle(engine, backend)
+
+
+def test_a_backend_that_fails_under_a_likelihood_counts_nothing_twice() -> None:
     backend = NumpyBackend()
     engine = Engine(backend, chunk=3)
     [expected] = engine.loglikelihood([(PROMPT, (7, 8, 9, 10, 11))])
-    run = engine._scorer(PROMPT, (7, 8, 9, 10, 11))  # as if another thread had asked
+    run = scorer(PROMPT, (7, 8, 9, 10, 11), backend)  # as if another thread had asked
     assert not isinstance(run, GenerationError)
     engine._submitted.append(run)
+    other = engine.submit(Request((11, 12), 20))
     for _ in range(3):
         engine.step()
     assert run.handle.logprobs
-    forward, backend.forward = backend.forward, lambda *arguments: 1 // 0  # type: ignore[method-assign,assignment,return-value]
-    with pytest.raises(ZeroDivisionError):
-        engine.step()
+    forward, backend.forward = backend.forward, lambda *arguments: 1 // 0  # type: ignore[method-assign,assignment]
+    engine.step()
     backend.forward = forward  # type: ignore[method-assign]
-    finish(engine, run.handle)
+    finish(engine, run.handle, other)
     assert Likelihood(tuple(run.handle.logprobs), run.greedy) == expected
 
 
@@ -326,7 +375,7 @@ def test_threads_may_submit_step_and_cancel_at_once() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert not backend.held
+    assert_idle(engine, backend)
 
 
 @pytest.mark.parametrize(

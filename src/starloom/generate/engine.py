@@ -1,8 +1,9 @@
 """One engine on ids: requests join and leave while others run, over any `Backend`; no torch, no text.
 
-What a request gets depends on its own ids and seed: each draw is a function of (seed, position), and a prompt is fed in
-pieces of a fixed size, whatever runs beside it. How far that makes its tokens independent of its batch-mates is for the
-backend to say.
+What a request gets depends on its own ids and seed: each draw is a function of (seed, sample, position). Three things
+change which rows a backend computes together, and never what is asked of it: who runs beside a request, how much of its
+prompt another slot already holds (`prefix`), and guesses that are verified in one forward (`drafts`). Where a backend's
+row is the same bit for bit whatever rows are beside it, so are the tokens; how far that goes is for the backend to say.
 
 `submit` and `cancel` may be called from any thread and never wait for a step. Steps and rollbacks exclude one another by
 a lock: any thread may take the next step, and a rollback falls between two.
@@ -10,74 +11,68 @@ a lock: any thread may take the next step, and a rollback falls between two.
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
-
-import numpy as np
+from typing import Literal, get_args
 
 from starloom.errors import GenerationError
+from starloom.generate.drafts import Drafter, share_needed
+from starloom.generate.prefix import Slots
 from starloom.generate.protocol import Backend, FinishReason, Handle, Likelihood, Request
-from starloom.generate.sampling import Ids, Logits, choose, log_probabilities
+from starloom.generate.requests import (
+    Piece,
+    Run,
+    check,
+    check_ids,
+    draw_next,
+    failed,
+    likelihood,
+    score,
+    scorer,
+    sharer,
+    sorted_ids,
+)
+from starloom.generate.sampling import Logits
 
 SLOTS = 8  # requests that run at once; memory grows with it (our choice)
 CHUNK = 256  # prompt ids fed in one step, so that a long prompt never holds the others up for long (our choice)
-NOTHING: Ids = np.array([], dtype=np.intp)
+KEPT_CONTEXTS = 2  # what is kept of ended requests, in contexts full of ids (our choice)
 
-
-class _Run:
-    """A request on its way: which slot it has, how much of it the backend holds, and its masks."""
-
-    __slots__ = ("fed", "forbid", "greedy", "handle", "mask", "scored_from", "slot")
-
-    def __init__(self, handle: Handle, scored_from: int | None = None) -> None:
-        self.handle = handle
-        self.slot: int | None = None
-        self.fed = 0
-        self.forbid = _sorted(handle.request.forbid)
-        self.mask = NOTHING  # of the next draw only
-        self.scored_from = scored_from  # the first id to give a likelihood of; None: a request that draws
-        self.greedy = True
-
-    @property
-    def goal(self) -> int:
-        """How many of its ids are to be fed: all, but the last of those that are only scored leads nowhere."""
-        return len(self.handle.ids) - (self.scored_from is not None)
-
-    def start_over(self) -> None:
-        """The backend holds nothing of it any more."""
-        self.fed = 0
-        if self.scored_from is not None:
-            self.handle.logprobs.clear()
-
-    def next_piece(self, chunk: int) -> int:
-        """Where the next piece to feed ends: a chunk further, whoever its batch-mates are."""
-        end = min(self.goal, self.fed + chunk)
-        if self.scored_from is not None and self.fed < self.scored_from - 1 < end:
-            return self.scored_from - 1  # logits for every id are wanted from here on, and only from here
-        return end
-
-
-def _sorted(ids: Collection[int]) -> Ids:
-    return np.array(sorted(ids), dtype=np.intp)
+Speculation = Literal["off", "auto"]
 
 
 class Engine:
-    """Runs requests over a backend, up to `slots` at once, feeding at most about `chunk` prompt ids per step."""
+    """Runs requests over a backend, up to `slots` at once, feeding at most about `chunk` prompt ids per step.
 
-    def __init__(self, backend: Backend, *, slots: int = SLOTS, chunk: int = CHUNK) -> None:
+    Requests with the same beginning share its computation: `kept_tokens` ids of ended requests are kept for later ones (by
+    default two contexts full; 0 keeps none). With `speculation="auto"` each request's next ids are guessed for as long as
+    that pays, and the guesses verified in one forward.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        slots: int = SLOTS,
+        chunk: int = CHUNK,
+        kept_tokens: int | None = None,
+        speculation: Speculation = "off",
+    ) -> None:
         if slots < 1 or chunk < 1:
             raise GenerationError(f"slots and chunk are counts from 1 up, not {slots} and {chunk}")
+        if speculation not in get_args(Speculation):
+            raise GenerationError(f"speculation is one of {', '.join(get_args(Speculation))}, not '{speculation}'")
         self.backend = backend
         self.slots = slots
         self.chunk = chunk
+        self.speculation = speculation
         self._lock = threading.RLock()
-        self._free = list(range(slots))
-        self._submitted: deque[_Run] = deque()  # any thread appends to these two; who holds the lock takes from them
+        self._slots = Slots(backend, KEPT_CONTEXTS * backend.context if kept_tokens is None else kept_tokens)
+        self._submitted: deque[Run] = deque()  # any thread appends to these two; who holds the lock takes from them
         self._cancelled: deque[Handle] = deque()
-        self._waiting: list[_Run] = []
-        self._running: list[_Run] = []
+        self._waiting: list[Run] = []
+        self._running: list[Run] = []
 
     @property
     def busy(self) -> bool:
@@ -86,18 +81,9 @@ class Engine:
 
     def submit(self, request: Request) -> Handle:
         """Queue a request. Raises GenerationError when it could never run."""
-        size, context = self.backend.vocabulary_size, self.backend.context
-        _check_ids(request.prompt, size, "the prompt")
-        _check_ids(tuple(request.forbid), size, "forbid", empty=True)
-        if request.max_tokens < 1:
-            raise GenerationError(f"max_tokens is a count from 1 up, not {request.max_tokens}")
-        if len(request.prompt) >= context:
-            raise GenerationError(
-                f"the prompt has {len(request.prompt):,} tokens and the model's context {context:,}: cut the prompt "
-                f"to at most {context - 1:,} tokens"
-            )
+        check(request, self.backend)
         handle = Handle(request)
-        self._submitted.append(_Run(handle))
+        self._submitted.append(self._run(handle))
         return handle
 
     def cancel(self, handle: Handle) -> None:
@@ -126,69 +112,68 @@ class Engine:
             if handle.finish_reason in ("cancelled", "error"):
                 raise GenerationError(f"the request ended ({handle.finish_reason}); submit it again")
             mask = tuple(forbid)
-            _check_ids(mask, self.backend.vocabulary_size, "forbid", empty=True)
+            check_ids(mask, self.backend.vocabulary_size, "forbid", empty=True)
             self._take_in()
             if length == self._limit(handle.request):
                 return  # nothing is taken back, and nothing may follow
             run = next((run for run in (*self._running, *self._waiting) if run.handle is handle), None)
             if run is None:
-                run = _Run(handle)
+                run = self._run(handle)
                 self._waiting.append(run)
             del handle.ids[length:]
             del handle.logprobs[length - first :]
+            del handle.top_logprobs[length - first :]
             handle.finish_reason = handle.stop_id = None
-            run.mask = _sorted(mask)
+            run.mask = sorted_ids(mask)
+            if run.drafter is not None:
+                run.drafter.rollback(length)
             if run.slot is not None and run.fed >= length:  # the last id is fed again: its logits were not kept
                 run.fed = length - 1
                 self.backend.truncate(run.slot, run.fed)
 
     def step(self) -> list[Handle]:
-        """Feed every running request once; those that are through their prompt draw one id. Returns who drew or ended.
+        """Feed every running request once; those that are through their prompt draw an id, or several where a guess was
+        right. Returns who drew, was scored or ended.
 
-        When the backend raises, every request stays as it was, to be fed anew, and the error goes to the caller.
+        When the backend fails, the requests of that step start over, each alone until it is past that place: the one that
+        fails alone ends with the error, and the others lose nothing.
         """
         with self._lock:
             self._take_in()
-            while self._free and self._waiting:
-                run = self._waiting.pop(0)
-                run.slot = heapq.heappop(self._free)
-                self._running.append(run)
+            ended = self._admit()
             batch = self._next_batch()
             if not batch:
-                return []
+                return ended
             pairs, every = [], set()
-            for run, end in batch:
-                assert run.slot is not None
-                pairs.append((run.slot, run.handle.ids[run.fed : end]))
-                if run.scored_from is not None and run.fed >= run.scored_from - 1:
-                    every.add(run.slot)
+            for piece in batch:
+                assert piece.run.slot is not None
+                pairs.append((piece.run.slot, [*piece.run.handle.ids[piece.run.fed : piece.end], *piece.draft]))
+                if piece.every:
+                    every.add(piece.run.slot)
             try:
                 results = self.backend.forward(pairs, every)
-            except BaseException:
-                for run, _ in batch:  # how far the backend came is unknown
-                    assert run.slot is not None
-                    self.backend.free(run.slot)
-                    run.start_over()
-                raise
-            moved = []
-            for (run, end), logits in zip(batch, results, strict=True):
-                start, run.fed = run.fed, end
-                if run.slot in every:
+            except BaseException as error:
+                return ended + self._start_over(batch, error)
+            for piece, logits in zip(batch, results, strict=True):
+                run, scores = piece.run, piece.every and not piece.draft
+                start, run.fed = run.fed, piece.end
+                run.suspect = run.suspect if run.fed < run.suspect else 0
+                if scores:
                     self._score(run, start, logits)
-                elif run.scored_from is None and end == run.goal:
-                    self._draw(run, logits)
+                elif run.scored_from is None and piece.end == run.goal:
+                    self._draw(piece, logits if piece.draft else logits[None])
                 else:
                     continue
-                moved.append(run.handle)
-            return moved
+                ended.append(run.handle)
+            return ended
 
     def loglikelihood(self, batch: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood | GenerationError]:
         """For each (context ids, continuation ids), how likely the continuation is; a pair that failed is its error.
 
         A context has at least one id. Requests that are under way go on meanwhile.
         """
-        runs = [self._scorer(tuple(context), tuple(continuation)) for context, continuation in batch]
-        pending = [run for run in runs if isinstance(run, _Run) and not run.handle.done]
+        runs = [scorer(tuple(context), tuple(continuation), self.backend) for context, continuation in batch]
+        pending = [run for run in runs if isinstance(run, Run) and not run.handle.done]
         self._submitted.extend(pending)
         try:
             while not all(run.handle.done for run in pending):
@@ -196,80 +181,10 @@ class Engine:
         finally:
             for run in pending:
                 self.cancel(run.handle)
-        return [run if isinstance(run, GenerationError) else _likelihood(run) for run in runs]
+        return [run if isinstance(run, GenerationError) else likelihood(run) for run in runs]
 
-    def _scorer(self, context: tuple[int, ...], continuation: tuple[int, ...]) -> _Run | GenerationError:
-        try:
-            _check_ids(context, self.backend.vocabulary_size, "the context of a likelihood")
-            _check_ids(continuation, self.backend.vocabulary_size, "a continuation", empty=True)
-            if len(context) + len(continuation) - 1 > self.backend.context:
-                raise GenerationError(
-                    f"context and continuation have {len(context) + len(continuation):,} tokens together and the model "
-                    f"can score {self.backend.context + 1:,}: cut the context on the left"
-                )
-        except GenerationError as error:
-            return error
-        run = _Run(Handle(Request(context + continuation, max_tokens=1)), scored_from=len(context))
-        if not continuation:
-            run.handle.finish_reason = "length"
-        return run
-
-    def _next_batch(self) -> list[tuple[_Run, int]]:
-        """Who is fed up to where: every request that draws this step, and pieces of prompts up to the chunk in all."""
-        batch, room = [], self.chunk
-        for run in self._running:
-            end = run.next_piece(self.chunk)
-            size = end - run.fed
-            if size > 1:
-                if size > room:
-                    continue  # its turn comes: the first in the queue always fits
-                room -= size
-            batch.append((run, end))
-        return batch
-
-    def _draw(self, run: _Run, logits: Logits) -> None:
-        handle, request = run.handle, run.handle.request
-        try:
-            _check_finite(logits, len(handle.ids))
-            token = choose(logits, request.sampling, len(handle.ids), run.forbid, run.mask)
-        except GenerationError as error:
-            self._end(run, "error", error)
-            return
-        run.mask = NOTHING
-        if token in request.stop:
-            handle.stop_id = token
-            self._end(run, "stop")
-            return
-        handle.ids.append(token)
-        if request.logprobs:
-            handle.logprobs.append(float(log_probabilities(logits)[token]))
-        if len(handle.ids) == self._limit(request):
-            self._end(run, "length")
-
-    def _limit(self, request: Request) -> int:
-        return min(self.backend.context, len(request.prompt) + request.max_tokens)
-
-    def _score(self, run: _Run, start: int, logits: Logits) -> None:
-        try:
-            _check_finite(logits, start + 1)
-        except GenerationError as error:
-            self._end(run, "error", error)
-            return
-        targets = np.array(run.handle.ids[start + 1 : run.fed + 1])
-        run.handle.logprobs.extend(log_probabilities(logits)[np.arange(len(targets)), targets].tolist())
-        run.greedy = run.greedy and bool((logits.argmax(axis=-1) == targets).all())
-        if run.fed == run.goal:
-            self._end(run, "length")
-
-    def _end(self, run: _Run, reason: FinishReason, error: GenerationError | None = None) -> None:
-        """The one place where a running request gives its slot back."""
-        assert run.slot is not None
-        self.backend.free(run.slot)
-        heapq.heappush(self._free, run.slot)
-        run.slot = None
-        self._running.remove(run)
-        run.handle.error = error
-        run.handle.finish_reason = reason
+    def _run(self, handle: Handle) -> Run:
+        return Run(handle, drafter=Drafter(handle.request.surroundings) if self.speculation == "auto" else None)
 
     def _take_in(self) -> None:
         """Act on what was posted since: submitted requests join the queue, cancelled ones leave."""
@@ -284,22 +199,103 @@ class Engine:
                     self._waiting.remove(run)
                     handle.finish_reason = "cancelled"
 
+    def _admit(self) -> list[Handle]:
+        """Waiting requests take the slots that are free, but for those whose prompt another is about to compute."""
+        ended = []
+        for run in [*self._waiting] if len(self._running) < self.slots else ():
+            if len(self._running) == self.slots:
+                break
+            if run.waiting():
+                continue
+            running = [(other, other.slot) for other in self._running if other.slot is not None]
+            run.waits_for = sharer(run, (other for other, _ in running), self._slots.least)
+            if run.waits_for is not None:
+                continue
+            self._waiting.remove(run)
+            self._running.append(run)
+            try:
+                held = ((slot, other.handle.ids[: other.fed]) for other, slot in running)
+                run.slot, run.fed = self._slots.open(run.handle.ids, run.usable, held)
+            except Exception as error:  # handed to its asker
+                self._end(run, "error", failed(error))
+                ended.append(run.handle)
+        return ended
 
-def _likelihood(run: _Run) -> Likelihood | GenerationError:
-    return run.handle.error or Likelihood(tuple(run.handle.logprobs), run.greedy)
+    def _next_batch(self) -> list[Piece]:
+        """Who is fed up to where: every request that draws this step, and pieces of prompts up to the chunk in all."""
+        running = next(([run] for run in self._running if run.suspect), self._running)
+        batch, room = [], self.chunk
+        for run in running:
+            end = run.next_piece(self.chunk)
+            size = end - run.fed
+            if size > 1:
+                if size > room:
+                    continue  # its turn comes: the first in the queue always fits
+                room -= size
+            batch.append(Piece(run, end, self._draft(run) if size == 1 and end == run.goal else ()))
+        return batch
 
+    def _draft(self, run: Run) -> Sequence[int]:
+        if run.drafter is None or run.suspect:
+            return ()
+        return run.drafter.propose(run.handle.ids, self._limit(run.handle.request) - len(run.handle.ids) - 1)
 
-def _check_ids(ids: Sequence[int], size: int, what: str, *, empty: bool = False) -> None:
-    if not ids and not empty:
-        raise GenerationError(f"{what} is empty; start from the id of end_of_document")
-    for extreme in (min(ids), max(ids)) if ids else ():
-        if not 0 <= extreme < size:
-            raise GenerationError(f"id {extreme} in {what} is not in the model's vocabulary of {size:,}")
+    def _draw(self, piece: Piece, rows_TV: Logits) -> None:
+        """Draw for as long as the draft agrees, and once more; the backend then holds nothing that was not drawn."""
+        run, ids, old = piece.run, piece.run.handle.ids, len(piece.run.handle.ids)
+        outcome: FinishReason | GenerationError | None = None
+        for place, logits in enumerate(rows_TV):
+            outcome = draw_next(run, logits, self._limit(run.handle.request))
+            if outcome is not None or place == len(piece.draft) or ids[-1] != piece.draft[place]:
+                break
+        assert run.slot is not None
+        run.fed = min(old + place, len(ids))
+        if run.fed < old + len(piece.draft):
+            self.backend.truncate(run.slot, run.fed)
+        if piece.draft and run.drafter is not None:
+            run.handle.guessed += len(piece.draft)
+            run.handle.guessed_right += place
+            run.drafter.learn(
+                len(piece.draft), place, len(ids), share_needed(len(self._running), self.backend.row_cost)
+            )
+        if isinstance(outcome, GenerationError):
+            self._end(run, "error", outcome)
+        elif outcome is not None:
+            self._end(run, outcome)
 
+    def _score(self, run: Run, start: int, rows_TV: Logits) -> None:
+        error = score(run, start, rows_TV)
+        if error is not None:
+            self._end(run, "error", error)
+        elif run.fed == run.goal:
+            self._end(run, "length")
 
-def _check_finite(logits: Logits, position: int) -> None:
-    if not np.isfinite(logits).all():
-        raise GenerationError(
-            f"the model's logits at position {position} are not finite (NaN or infinity): the weights are damaged or the "
-            "number format overflows; try dtype float32"
-        )
+    def _limit(self, request: Request) -> int:
+        return min(self.backend.context, len(request.prompt) + request.max_tokens)
+
+    def _start_over(self, batch: list[Piece], error: BaseException) -> list[Handle]:
+        """The backend failed, and how far it came is unknown."""
+        self._slots.clear()  # it may lack their memory
+        for piece in batch:
+            assert piece.run.slot is not None
+            self.backend.free(piece.run.slot)
+            piece.run.start_over()
+        if not isinstance(error, Exception):
+            raise error
+        if len(batch) == 1:  # handed to its asker
+            self._end(batch[0].run, "error", failed(error))
+            return [batch[0].run.handle]
+        for piece in batch:
+            piece.run.suspect = piece.end
+        return []
+
+    def _end(self, run: Run, reason: FinishReason, error: GenerationError | None = None) -> None:
+        """The one place where a running request gives its slot back."""
+        if run.slot is not None and error is None:
+            self._slots.close(run.slot, run.handle.ids[: run.fed])
+        elif run.slot is not None:
+            self._slots.discard(run.slot)
+        run.slot = None
+        self._running.remove(run)
+        run.handle.error = error
+        run.handle.finish_reason = reason

@@ -34,6 +34,10 @@ class Backend(Protocol):
     def context(self) -> int:
         """The most ids that a slot can hold."""
 
+    @property
+    def row_cost(self) -> float:
+        """What one row more costs in a forward, as a share of a forward of one row: what a guess at the next ids risks."""
+
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         """Append ids to slots, and return for each pair the float32 logits of what comes next.
 
@@ -73,7 +77,9 @@ class Request:
 class Handle:
     """A submitted request as its asker sees it; the engine alone changes it."""
 
-    __slots__ = ("error", "finish_reason", "ids", "logprobs", "request", "stop_id", "top_logprobs")
+    __slots__ = (
+        "error", "finish_reason", "guessed", "guessed_right", "ids", "logprobs", "request", "stop_id", "top_logprobs"
+    )  # fmt: skip
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -83,6 +89,7 @@ class Handle:
         self.finish_reason: FinishReason | None = None
         self.stop_id: int | None = None  # the stop id that ended it
         self.error: GenerationError | None = None
+        self.guessed = self.guessed_right = 0  # ids that speculation put forward, and those of them that were drawn
 
     @property
     def tokens(self) -> list[int]:

@@ -61,7 +61,7 @@ class Session:
             )
         self.name = name
         self.vocabulary = vocabulary
-        self.engine = Engine(backend, slots=slots)
+        self.engine = Engine(backend, slots=slots, speculation="auto")
         self._prompts = Prompts(vocabulary, backend.context, name)
         self._controls = ControlTokens(vocabulary, stop_ids)
         self._unused_rows = frozenset(range(vocabulary.size, backend.vocabulary_size))

@@ -23,6 +23,9 @@ DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+# of one row more, in one-row forwards: on a CPU 8 rows took 2.0 times as long as one, 31M parameters in float32
+# (benchmarks/generate_speed.py); on a GPU a forward of few rows reads the weights and little else (our estimate)
+ROW_COST = {False: 0.14, True: 0.02}
 
 
 class TorchBackend:
@@ -39,6 +42,10 @@ class TorchBackend:
     @property
     def context(self) -> int:
         return self.model.config.context
+
+    @property
+    def row_cost(self) -> float:
+        return ROW_COST[self.model.head_VD.device.type == "cuda"]
 
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         logits = self.model.step(batch, self._cache, [slot in every for slot, _ in batch])
