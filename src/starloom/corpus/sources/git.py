@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from dulwich.objects import Blob, Commit, ShaFile, Tag, Tree
 from dulwich.pack import ApplyDeltaError, PackFileDisappeared, UnresolvedDeltas
 from dulwich.repo import InvalidWorktreeConfiguration, Repo, UnsupportedExtension, UnsupportedVersion
 
-from starloom.corpus.sources.git_objects import LARGEST_OBJECT, check_alternates, object_size
+from starloom.corpus.sources.git_objects import LARGEST_OBJECT, Enclosed, check_alternates, check_regular, object_size
 from starloom.corpus.sources.listing import (
     Entry,
     Listing,
@@ -50,6 +51,8 @@ _DAMAGE = (
     IndexError,
     ValueError,
     zlib.error,
+    struct.error,
+    TypeError,  # of a damaged index
     OSError,
 )
 
@@ -90,14 +93,15 @@ class Git:
 
     @contextmanager
     def opened(self) -> Iterator[Repo]:
+        check_regular(self.path)
         try:
-            repo = Repo(str(self.path))
+            repo = Enclosed(str(self.path))
         except NotGitRepository:
             raise SourceError(
                 f"{self.path} is no git repository; a plain folder is read with folder:{self.path}"
             ) from None
         except (UnsupportedVersion, UnsupportedExtension, InvalidWorktreeConfiguration, ValueError, OSError) as error:
-            raise SourceError(f"git repository {self.path} cannot be opened: {printable(str(error))}") from None
+            raise SourceError(f"git repository {self.path} cannot be opened: {_said(error)}") from None
         try:
             if repo.object_format.hex_length != 40:
                 raise SourceError(
@@ -108,7 +112,8 @@ class Git:
             repo.object_store.loose_object_size_limit = LARGEST_OBJECT  # its own settings could raise it
             yield repo
         finally:
-            repo.close()
+            with suppress(BufferError):  # of a damaged pack, of which an error still holds a piece
+                repo.close()
 
     @contextmanager
     def _damage(self, what: str) -> Iterator[None]:
@@ -266,6 +271,10 @@ class Git:
         folder = self.path.resolve()
         name = folder.parent.name if folder.name == ".git" else folder.name.removesuffix(".git")
         return f"folder:{printable(name) or 'root'}", None
+
+
+def _said(error: Exception) -> str:
+    return printable(f"{type(error).__name__} {error}")
 
 
 def commit_date(commit: Commit) -> int | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from pathlib import Path
 
+from dulwich.config import ConfigFile
 from dulwich.objects import hex_to_sha
 from dulwich.pack import Pack
 from dulwich.repo import Repo
 
+from starloom.corpus.sources.listing import printable
 from starloom.errors import SourceError
 
 LARGEST_OBJECT = 512 << 20  # bytes of a tree, or of any object that one which is read is a delta to; our choice
@@ -33,6 +36,44 @@ def check_alternates(objects: Path, above: tuple[Path, ...] = ()) -> None:
     for line in lines:
         if line and not line.startswith(b"#"):
             check_alternates(objects / os.fsdecode(line), (*above, objects))
+
+
+class Enclosed(Repo):  # type: ignore[misc]  # dulwich has no types here
+    """A repository whose settings are its own file: they include no other, which could be any file of this machine."""
+
+    def get_config(self) -> ConfigFile:
+        try:
+            return ConfigFile.from_path(Path(self.commondir()) / "config", expand_includes=False)
+        except FileNotFoundError:
+            return ConfigFile()
+
+
+def check_regular(place: Path) -> None:
+    """Raises SourceError for a repository with a pipe or a device among its files: a reader would wait for it."""
+    inside = place / ".git"
+    waiting = [inside if inside.is_dir() else place] if not inside.exists() or inside.is_dir() else []
+    if not waiting and not inside.is_file():
+        raise SourceError(f"git repository {place}: .git is no regular file or folder; it is not read")
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting += [] if entry.name == ".git" else [Path(entry.path)]
+                    elif not entry.is_file(follow_symlinks=False) and _blocks(entry):
+                        raise SourceError(
+                            f"git repository {place}: {printable(entry.path)} is a pipe or a device; it is not read"
+                        )
+        except OSError:  # what needs it says why it cannot be read
+            continue
+
+
+def _blocks(entry: os.DirEntry[str]) -> bool:
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # a link to nowhere, or to itself
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def object_size(repo: Repo, name: bytes) -> int:
