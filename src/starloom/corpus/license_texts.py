@@ -250,7 +250,7 @@ def _bsd(words: str) -> set[str]:
         return set()
     advertising = words.count("all advertising materials mentioning features or use of this software")
     endorsement = len(re.findall(r"(?:endorse|endorse or|or) promote products derived from", words))
-    unchanged = words.count("immediately at the beginning of the file without modification")
+    unchanged = words.count("in this position and unchanged")
     grants -= unchanged  # which ScanCode lists apart
     found = {"BSD-4-Clause"} if advertising else set()
     if unchanged:
