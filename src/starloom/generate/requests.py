@@ -94,6 +94,7 @@ def check(request: Request, backend: Backend) -> None:
     size, context = backend.vocabulary_size, backend.context
     check_ids(request.prompt, size, "the prompt")
     check_ids(tuple(request.forbid), size, "forbid", empty=True)
+    check_ids(request.surroundings, size, "surroundings", empty=True)
     check_ids([token for token, _ in request.sampling.logit_bias], size, "logit_bias", empty=True)
     if request.max_tokens < 1:
         raise GenerationError(f"max_tokens is a count from 1 up, not {request.max_tokens}")
