@@ -547,6 +547,53 @@ def test_a_text_is_known_by_its_runs_of_words_whatever_its_layout() -> None:
     assert list(license_grams.sampled(once)) == [gram for gram in once.tolist() if gram % 8 == 0]
 
 
+@pytest.mark.parametrize("text", [MIT, BSD_3, ISC, NOTICE, MIT + BSD_HEAD])
+@pytest.mark.parametrize("mark", ["# ", "%%Copyright: ", " * ", "// ", "-- ", "dnl: "])
+def test_a_mark_before_every_line_changes_nothing(text: str, mark: str) -> None:
+    marked = "".join(f"{mark}{line}\n" for line in text.splitlines())
+    assert recognize(marked) == recognize(text)
+
+
+def test_escapes_of_json_and_tags_of_html_are_no_words() -> None:
+    assert recognize(json.dumps({"license": MIT})) == ("MIT",)
+    assert recognize("<!DOCTYPE html><html><p>" + BSD_3.replace("1.", "</p><p>1.") + "</p></html>") == ("BSD-3-Clause",)
+
+
+def test_a_file_that_only_names_a_license_has_it() -> None:
+    assert recognize("Apache 2.0") == ("Apache-2.0",) and recognize("MIT\n") == ("MIT",)
+    assert recognize("MIT and other stories of a great university, in two parts") == ()
+
+
+OTHER = "These words are about something else entirely and nobody is granted anything by them at all. "
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_the_words_of_a_license_are_its_own_and_none_beside_it(before: int, behind: int) -> None:
+    text = OTHER * before + MIT.partition("Permission")[2] + OTHER * behind
+    words = license_grams.words_of(text)
+    mine = license_grams.covered(words, license_grams.grams(text), ["MIT"])
+    length = len(license_grams.words_of(OTHER))
+    assert not mine[: before * length].any() and not mine[len(words) - behind * length :].any()
+    assert mine[before * length : len(words) - behind * length].mean() > 0.9
+
+
+def test_known_wordings_are_found_word_for_word_but_not_inside_of_a_license() -> None:
+    text = """Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+    compliance with the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0"""
+    words, runs = license_grams.words_of(OTHER + text), license_grams.grams(OTHER + text)
+    nothing = license_grams.covered(words, runs, [])
+    assert license_grams.noticed(words, runs, nothing) == {"Apache-2.0"}
+    assert license_grams.noticed(words, runs, ~nothing) == set()
+    changed = text.replace("may not use", "must not use")
+    words, runs = license_grams.words_of(changed), license_grams.grams(changed)
+    assert license_grams.noticed(words[:20], runs[:15], license_grams.covered(words, runs, [])[:20]) == set()
+
+
+def test_what_a_license_says_of_the_public_domain_is_no_dedication() -> None:
+    assert recognize("The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain",)
+    assert recognize(MIT + "The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain", "MIT")
+
+
 @given(st.text(max_size=300))
 def test_no_text_has_runs_of_a_license_by_chance(text: str) -> None:
     assert license_grams.matching_texts(text) == {}

@@ -196,7 +196,7 @@ def plain(text: str) -> str:
     lines = [line.split(maxsplit=1) for line in text.split("\n")]
     marks = Counter(words[0] for words in lines if words)
     mark, number = marks.most_common(1)[0] if marks else ("", 0)
-    if number >= 5 and number > 0.8 * sum(marks.values()) and not mark.isalnum():
+    if number >= 2 and number > 0.8 * sum(marks.values()) and not mark.isalnum():
         text = "\n".join(" ".join(words[words[:1] == [mark] :]) for words in lines)
     return text
 
