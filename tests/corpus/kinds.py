@@ -13,8 +13,8 @@ from starloom.corpus.forms import rows_of
 from starloom.corpus.issues import Event, issue_fields
 from starloom.corpus.layouts import Document, Row
 from starloom.corpus.notebooks import notebook_fields
-from starloom.corpus.pull_requests import ChangedFile, pull_request_fields
-from starloom.corpus.pull_requests import Event as RequestEvent
+from starloom.corpus.pull_request_fields import ChangedFile, pull_request_fields
+from starloom.corpus.pull_request_fields import Event as RequestEvent
 
 TEXT = st.lists(
     st.sampled_from(

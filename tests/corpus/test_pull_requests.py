@@ -15,12 +15,9 @@ from corpus.kinds import controls, laid
 from corpus.planted import made, rows
 from starloom.corpus import KindRules, Read
 from starloom.corpus.hunks import add_hunks
+from starloom.corpus.pull_request_fields import ChangedFile, Event, pull_request_fields, pull_request_of
 from starloom.corpus.pull_requests import (
-    ChangedFile,
-    Event,
     kept_of_repository,
-    pull_request_fields,
-    pull_request_of,
     reasons_against_pull_request,
 )
 from starloom.corpus.traced import Parts, Traced

@@ -9,7 +9,8 @@ from starloom.corpus.commits import commit_of, rendered_commit
 from starloom.corpus.issues import rendered_issue
 from starloom.corpus.layouts import LAYOUTS, Document, Row
 from starloom.corpus.notebooks import Notebook, notebook_of, script, structured
-from starloom.corpus.pull_requests import pull_request_of, rendered_pull_request
+from starloom.corpus.pull_request_fields import pull_request_of
+from starloom.corpus.pull_requests import rendered_pull_request
 from starloom.corpus.rendered import Rendered
 from starloom.corpus.traced import Parts
 

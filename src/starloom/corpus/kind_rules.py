@@ -14,7 +14,8 @@ from starloom.corpus.commits import commit_of, reasons_against_commit
 from starloom.corpus.fields import Field, fields_of
 from starloom.corpus.issues import reasons_against_issue
 from starloom.corpus.notebooks import notebook_of, reasons_against_notebook
-from starloom.corpus.pull_requests import pull_request_of, reasons_against_pull_request
+from starloom.corpus.pull_request_fields import pull_request_of
+from starloom.corpus.pull_requests import reasons_against_pull_request
 from starloom.corpus.schemas import EDGES, GROUP, VERDICT, table_of
 from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, write_table

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from starloom.corpus.fields import Field, sound
 from starloom.corpus.issues import Event as IssueEvent
 from starloom.corpus.issues import issue_fields
-from starloom.corpus.pull_requests import ChangedFile, Event, pull_request_fields
+from starloom.corpus.pull_request_fields import ChangedFile, Event, pull_request_fields
 from starloom.corpus.sources import json_lines
 from starloom.corpus.sources.listing import (
     Entry,
