@@ -16,8 +16,8 @@ from dulwich.repo import Repo
 from corpus.planted import LINK, SUBMODULE, by_path, made, plant_git
 from starloom.corpus.read import Read
 from starloom.corpus.sources import open_source
-from starloom.corpus.sources.git import canonical_remote
 from starloom.corpus.sources.git_objects import object_size
+from starloom.corpus.sources.listing import canonical_remote
 from starloom.errors import ConfigError, SourceError
 
 OLD = {b"a.py": b"old\n", b"pkg/b.py": b"b\n"}

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from starloom.corpus.sources.git import canonical_remote
+from starloom.corpus.sources.listing import canonical_remote
 
 _GITHUB: Final = "github.com"
 _WORD: Final = re.compile(r"[^\s/\\\"'<>*?#:]{1,100}")

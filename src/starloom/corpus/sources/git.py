@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 from dulwich.objects import Blob, Commit, ShaFile, Tag, Tree
@@ -30,6 +29,7 @@ from starloom.corpus.sources.listing import (
     Listing,
     Raw,
     Repository,
+    canonical_remote,
     printable,
     take,
     unsafe_name,
@@ -280,29 +280,3 @@ def _said(error: Exception) -> str:
 def commit_date(commit: Commit) -> int | None:
     """Seconds since 1970 when a commit was made; None for a date that no calendar holds."""
     return commit.commit_time if 0 <= commit.commit_time < _YEAR_10000 else None
-
-
-def canonical_remote(url: str) -> tuple[str, str] | None:
-    """(`github.com/owner/name`, `owner`), case-folded, of an ssh or https URL; None for a path, or what is no such URL.
-
-    User names, passwords and ports are dropped.
-    """
-    scp = re.fullmatch(r"(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!/)(?!\d+/)([^\s]+)", url)  # git@github.com:owner/name.git
-    if "://" in url:
-        try:
-            parts = urlsplit(url)
-            host, path = parts.hostname or "", parts.path
-        except ValueError:
-            return None
-        if parts.scheme not in ("https", "http", "ssh", "git", "git+ssh"):
-            return None
-    elif scp:
-        host, path = scp.groups()
-    else:
-        return None
-    path = path.strip("/").removesuffix(".git")
-    words = path.split("/")
-    sound = all(re.fullmatch(r"[\w.~+-]+", word) and word not in (".", "..") for word in words)
-    if not host or len(words) < 2 or not sound:
-        return None
-    return f"{host}/{path}".casefold(), words[0].casefold()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from starloom.corpus.fields import Field
 from starloom.errors import SourceError
@@ -143,6 +144,32 @@ def github_repository(name: str) -> Repository | None:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}", name) or {".", ".."} & set(name.split("/")):
         return None
     return Repository(f"github.com/{name}".casefold(), name.partition("/")[0].casefold())
+
+
+def canonical_remote(url: str) -> tuple[str, str] | None:
+    """(`github.com/owner/name`, `owner`), case-folded, of an ssh or https URL; None for a path, or what is no such URL.
+
+    User names, passwords and ports are dropped.
+    """
+    scp = re.fullmatch(r"(?:[^@/\s]+@)?([A-Za-z0-9.-]+):(?!/)(?!\d+/)([^\s]+)", url)  # git@github.com:owner/name.git
+    if "://" in url:
+        try:
+            parts = urlsplit(url)
+            host, path = parts.hostname or "", parts.path
+        except ValueError:
+            return None
+        if parts.scheme not in ("https", "http", "ssh", "git", "git+ssh"):
+            return None
+    elif scp:
+        host, path = scp.groups()
+    else:
+        return None
+    path = path.strip("/").removesuffix(".git")
+    words = path.split("/")
+    sound = all(re.fullmatch(r"[\w.~+-]+", word) and word not in (".", "..") for word in words)
+    if not host or len(words) < 2 or not sound:
+        return None
+    return f"{host}/{path}".casefold(), words[0].casefold()
 
 
 def unsafe_name(path: bytes) -> bool:
