@@ -19,6 +19,7 @@ class NumpyBackend:
         self.held: dict[int, list[int]] = {}
         self.batches: list[list[tuple[int, int]]] = []  # (slot, how many ids) of each call
         self.row_cost = 0.1
+        self.shared = 0  # ids that slots took from others
         chance = np.random.default_rng(seed)
         width = 12
         self.embed = chance.normal(size=(vocabulary_size, width))
@@ -34,9 +35,9 @@ class NumpyBackend:
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
         y = x + (weights / weights.sum(axis=1, keepdims=True)) @ (x @ self.value)
         result = (np.tanh(y) @ self.head).astype(np.float32)
-        if self.poison in ids:
+        if self.poison is not None and self.poison in ids:
             result[list(ids).index(self.poison) :] = np.nan
-        return result
+        return np.asarray(result)
 
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         self.batches.append([(slot, len(ids)) for slot, ids in batch])
@@ -58,6 +59,7 @@ class NumpyBackend:
     def share(self, source: int, slot: int, length: int) -> None:
         assert not self.held.get(slot)
         self.held[slot] = self.held[source][:length]
+        self.shared += length
 
     def free(self, slot: int) -> None:
         self.held.pop(slot, None)

@@ -144,7 +144,7 @@ def test_a_copy_that_fails_is_an_error_of_its_request_alone() -> None:
     def full(*arguments: Any) -> None:
         raise MemoryError("no room")
 
-    backend.share = full  # type: ignore[method-assign]
+    backend.share = full  # type: ignore[method-assign,assignment]
     other = engine.submit(Request((9, 9, 9), 9))
     failed = engine.submit(Request((*LONG[:20], 9), 9))
     assert finish(engine, other, failed) == [recompute(backend, other.request), []]
