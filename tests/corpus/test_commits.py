@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,20 @@ def test_a_revision_leads_to_its_own_history_only_and_merges_are_counted(tmp_pat
     assert (whole.counts["rows_out"], whole.counts["dropped"]) == (3, {"merge": 1})
     early = made(Read(f"commits:{tmp_path / 'repo'}@{ids[1].decode()}"), tmp_path / "store")
     assert early.counts["rows_out"] == 2
+
+
+def test_co_authors_of_a_message_are_authors(tmp_path: Path) -> None:
+    ids = plant_git(tmp_path / "repo", {b"a.py": b"1\n"}, {b"a.py": b"2\n"})
+    repo = Repo(str(tmp_path / "repo"))
+    with closing(repo):
+        commit = repo[ids[1]]
+        commit.message = (
+            b"Mend it\n\nCo-Authored-By: Bo Li <Bo@X.org>\nco-authored-by: <7+cy@users.noreply.github.com>\n"
+        )
+        repo.object_store.add_object(commit)
+        repo.refs[b"refs/heads/main"] = commit.id
+    (row,) = (row for row in rows(made(Read(f"commits:{tmp_path / 'repo'}"), tmp_path / "s")) if "Mend" in row["text"])
+    assert row["authors"] == ["a", "a@example.org", "bo li", "bo@x.org", "7+cy@users.noreply.github.com", "cy"]
 
 
 def test_authors_are_case_folded_and_a_no_reply_address_tells_the_account() -> None:
