@@ -62,7 +62,7 @@ def almost_frames(draw: st.DrawFn) -> tuple[str, str]:
             st.sampled_from(
                 [
                     order[:place] + order[place + 1 :],
-                    order[:place] + [draw(st.sampled_from(sorted(spelled)))] + order[place:],
+                    [*order[:place], draw(st.sampled_from(sorted(spelled))), *order[place:]],
                 ]
             )
         )

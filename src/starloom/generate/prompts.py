@@ -34,7 +34,10 @@ class Prompts:
 
     def ids(self, ask: Ask) -> PromptIds:
         """The prompt. Raises GenerationError for one that does not fit and may not be cut."""
-        return self._frame(ask) if isinstance(ask, Hole) else self._text(ask.text, ask.settings)
+        start = [self.vocabulary.end_of_document] if ask.settings.new_document else []
+        made = self._frame(ask, len(start)) if isinstance(ask, Hole) else self._text(ask.text, ask.settings, len(start))
+        ids = [*start, *made.ids] or [self.vocabulary.end_of_document]
+        return made._replace(ids=ids)
 
     def stop_ids(self, settings: Settings) -> frozenset[int]:
         """Ids of the stop tokens. Raises GenerationError for a text that is not one token."""
@@ -52,16 +55,16 @@ class Prompts:
         """Prompt ids that leave room for max_tokens, but at least half the context."""
         return max(self.context - settings.max_tokens, self.context // 2, 1)
 
-    def _text(self, text: str, settings: Settings) -> PromptIds:
-        ids = self.vocabulary.encode(text + settings.response_prefix) or [self.vocabulary.end_of_document]
+    def _text(self, text: str, settings: Settings, start: int) -> PromptIds:
+        ids = self.vocabulary.encode(text + settings.response_prefix)
         if settings.keep == "all":
-            if len(ids) >= self.context:
+            if start + len(ids) >= self.context:
                 raise GenerationError(
-                    f"the prompt has {len(ids):,} tokens and the context of {self.name} is {self.context:,}; shorten it, "
+                    f"the prompt has {start + len(ids):,} tokens and the context of {self.name} is {self.context:,}; shorten it, "
                     "or keep its end or both ends (keep='end', keep='both_ends'; --keep)"
                 )
             return PromptIds(ids, cut=False)
-        room = self._room(settings)
+        room = max(self._room(settings) - start, 1)
         if len(ids) <= room:
             return PromptIds(ids, cut=False)
         beginning = int(room * BEGINNING_SHARE) if settings.keep == "both_ends" else 0
@@ -69,10 +72,10 @@ class Prompts:
         last = infill.last_ids(ids, room - beginning, self.vocabulary)
         return PromptIds([*first, *last], cut=True)
 
-    def _frame(self, hole: Hole) -> PromptIds:
+    def _frame(self, hole: Hole, start: int) -> PromptIds:
         words = self.vocabulary
         middle = words.encode(hole.settings.response_prefix) if hole.mode == "psm" else []
-        room = self._room(hole.settings) - infill.FRAME_TOKENS - len(middle)
+        room = self._room(hole.settings) - start - infill.FRAME_TOKENS - len(middle)
         if room < 1:
             raise GenerationError(
                 f"the context of {self.name}, {self.context}, is too short to infill"

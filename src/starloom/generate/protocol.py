@@ -130,6 +130,7 @@ class Options(TypedDict, total=False):
     keep: Keep
     stop_tokens: Sequence[str]
     response_prefix: str
+    new_document: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,8 @@ class Settings:
     - `response_prefix` is how the answer begins; it counts as the answer's, and a stop string may begin in it.
     - Of a prompt that is too long, `keep` says what to keep: all of it (which is then an error), its end, or both ends, a
       quarter the beginning. There is then room for `max_tokens`, but at least half the context is the prompt's.
+    - `new_document` puts `end_of_document` before the prompt, as what stands before a file in training; chat templates begin
+      with it too. An empty prompt has it in any case.
     - `logprobs` gives each id's log-probability, and `top_logprobs` that many alternatives.
     """
 
@@ -160,6 +163,7 @@ class Settings:
     keep: Keep = "all"
     stop_tokens: Sequence[str] = ()
     response_prefix: str = ""
+    new_document: bool = False
 
     def __post_init__(self) -> None:
         for name in ("stop", "stop_tokens"):
