@@ -46,6 +46,8 @@ def found(text: str) -> list[tuple[str, str]]:
         " * @since 91.4.2.0", "image: registry.io/app/orders:91.18.2.1", "## 91.18.2.17 Notes", "## [91.18.2.17] (2020-01-02)",
         "orders (91.18.2.17-1ubuntu2) focal", "dep ^91.18.2.17", "'2.5.29.15': 'keyUsage'", "24:0a:c4:01:02:03:04:05",
         "see table 91.18.2.17", "gem 'rails', '91.18.2.17'", "std::ffff:1", "::ffff:10.0.0.1",
+        "// 9.7.12.7. Parallel Things", " *  C++98 [23.2.3.1].", "update V8 to 4.6.85.31 (#1)", "Git 1.7.12.1 Release Notes",
+        "c-.83-2.12 3.51.98.32 2.03.5", "11.5.9.0.sb1", "tokenizer('Qwen/Qwen2-VL-7B-Instruct')", "'GoogleCloudV1Hl7v2Source'",
         "getty@tty1.service", "pkg@1.2.3", "this@MainActivity.run()",
     ],
 )  # fmt: skip

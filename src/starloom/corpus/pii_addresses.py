@@ -57,13 +57,18 @@ _VERSION = re.compile(
     rb"(?i)(?:version|\bver\b|release|revision|\brev\b|section|chapter|\boid\b|[<>=~^]=|artifact|\bpkg\b|package"
     rb"|implementation\(|compile |<v>|\btag\b|\bgem\b|@since|\bup(?:date|grade)d? to)[^\n]{0,60}\Z"
     rb"|(?:\bsince|\bbuild|\bsdk|\btable|\bfigure|\bfig\.|\bclause|\bappendix|\bannex|\bstep)\W{1,3}\Z|[\^~\xa7] ?\Z"
+    rb"|(?:\bupdate|\bupgrade|\bbump|\bpatch)\b[^\n]{0,40} to \Z"
     rb"|\A\s{0,8}[#=*]{1,6} ?\[?\Z"  # a heading
     rb"|[\w-]/[\w./-]{0,60}\w:\Z"  # an image and its tag
     rb"|[A-Za-z][\w.-]{0,60}:[\w.-]{1,60}:\Z"  # group:artifact:version of Maven
 )
 _RELEASED = re.compile(
-    rb"-[A-Za-z]|-[0-9]{1,2}(?:[)~+]|ubuntu|\.el|\.fc|build)|\]? \([12][0-9]{3}-"
+    rb"-[A-Za-z]|-[0-9a-f]{5}| [Rr]elease|-[0-9]{1,2}(?:[)~+]|ubuntu|\.el|\.fc|build)|\]? \([12][0-9]{3}-"
 )  # behind a version
+_DECIMAL = re.compile(rb"(?:\A|[^0-9.])[0-9]*\.[0-9]+[ ,-]\Z")  # paths of SVG
+_REMARK = re.compile(rb"\s*(?:\*|//|#|--|;|%)")
+_HEADED = re.compile(rb"\.?[ \t]+[A-Z][a-z]+ ")  # behind the number of a heading
+_LARGEST_SECTION = 40  # of a standard; our choice
 _OID = re.compile(rb"2\.5\.29\.[0-9]")  # extensions of certificates
 _QUAD = re.compile(rb"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _COLONS = re.compile(rb"[0-9A-Fa-f:]{1,38}:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:]{2,39}")
@@ -180,13 +185,20 @@ def _apart(data: bytes, start: int, end: int) -> bool:
         return False
     if before == b"/" and data[start - 2 : start - 1].isalnum():  # Chrome/1.2.3.4
         return False
-    return not (after[:1].isalnum() or after[:1] == b"_" or (after[:1] == b"." and after[1:].isdigit()))
+    return not (after[:1].isalnum() or after[:1] == b"_" or (after[:1] == b"." and after[1:].isalnum()))
 
 
 def _looks_like_version(data: bytes, start: int, end: int) -> bool:
     before, after = data[max(start - AROUND, 0) : start], data[end : end + AROUND]
-    if _VERSION.search(before.rpartition(b"\n")[2]) or _RELEASED.match(after):
+    line = before.rpartition(b"\n")[2]
+    if _VERSION.search(line) or _RELEASED.match(after) or _DECIMAL.search(line):
         return True
+    if (
+        _REMARK.match(line) and max(map(int, data[start:end].split(b"."))) < _LARGEST_SECTION
+    ):  # [23.2.3.1] of a standard
+        numbered = _REMARK.sub(b"", line, count=1).strip(b" *") == b"" and _HEADED.match(after)
+        if numbered or (line[-1:] == b"[" and after[:1] == b"]"):
+            return True
     if end - start == 7 or _OID.match(data, start):  # x.x.x.x
         return not (_SERVER.search(before) or _SERVER.search(after))
     return False

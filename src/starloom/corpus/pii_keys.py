@@ -65,7 +65,7 @@ _PEM = re.compile(rb"-----BEGIN (?:[A-Z0-9]{1,12} ){0,2}PRIVATE KEY(?: BLOCK)?--
 _PEM_LONGEST = 16_384
 
 _NAME = re.compile(
-    rb"(?i)(?:secret|token|passw|passphrase|credential|bearer|authorization|apikey|\bauth\b|api[_.\- ]?key"
+    rb"(?i)(?:secret|(?<!next)(?<!page)(?<!next[_-])(?<!page[_-])(?<!update)token(?!i[sz])|passw|passphrase|credential|bearer|authorization|apikey|\bauth\b|api[_.\- ]?key"
     rb"|(?:access|account|app|application|auth|client|consumer|crypt|encryption|developer|gateway|license|maps|master"
     rb"|private|secure|server|service|session|shared|signing|storage|wifi|write|admin|search|merchant)[_.\- ]{0,2}key"
     rb"|key(?:[\"'\])]{0,2}\s{0,4}(?:=>|[:=,]))|\bcipher|\bsalt\b|appid|login|\bkey[\"'\s:=(]{1,6}\Z)"
@@ -86,12 +86,13 @@ _HASHED = re.compile(
 _UUID = re.compile(rb"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 _HEX = re.compile(rb"(?:[0-9a-f]+|[0-9A-F]+)\Z")
 _NO_SECRET = re.compile(  # how checksums begin, and files in base64: images, sounds, fonts, archives, documents
-    rb"sha(?:256|384|512)-|0x|data|iVBORw0K|R0lGOD|/9j/|UklGR|JVBERi|PHN2Zy|PD94bW|H4sI|UEsDB|d09G[Rg]|AAEAAA|T2dnUw|SUQz|Qk[0-9]"
+    rb"sha(?:256|384|512)-|0x|data|iVBORw0K|R0lGOD|/9j/|UklGR|JVBERi|PHN2Zy|PD94bW|H4sI|UEsDB|d09G[Rg]|MFkwEw|MII[BC]IjANBg|MIGfMA0G|AAEAAA|T2dnUw|SUQz|Qk[0-9]"
 )
 _PLACEHOLDER = re.compile(
     rb"(?i)your|example|xxxx|placeholder|changeme|replace|insert|dummy|sample|redacted|secret|password|here|abcdef|"
     rb"ghijkl|012345|123456|(.)\1{5}"
 )
+_WORD = re.compile(rb"[A-Z][a-z]{2,}")
 _DJANGO = re.compile(rb"[a-z0-9!@#$%^&*(_=+)-]{40,60}(?=[\"'])")
 
 
@@ -163,6 +164,8 @@ def _judged(data: bytes, start: int, end: int) -> tuple[Found, bool] | None:
         return None
     if not (quoted or _ASSIGNED.search(data, max(start - 24, 0), start)) or surprise(value) < SURPRISE or _path(value):
         return None
+    if not _HEX.match(value) and _name(value):
+        return None
     before = data[max(start - LINE, 0) : start].rpartition(b"\n")[2]
     named = _NAME.search(before[-80:]) is not None or _BEHIND_ACCOUNT.search(before) is not None
     if (
@@ -188,6 +191,14 @@ def _judged(data: bytes, start: int, end: int) -> tuple[Found, bool] | None:
 def _is_base64_head(data: bytes, start: int) -> bool:
     """Whether `/` or `+` at the start of a run is the first letter of a quoted value."""
     return data[start : start + 1] in b"/+" and data[start - 1 : start] in (b'"', b"'", b"`", b"=")
+
+
+def _name(value: bytes) -> bool:
+    """Short pieces between hyphens, or words with capitals: what a program or a model is called."""
+    pieces = re.split(rb"[-/_.]", value)
+    words = _WORD.findall(value)
+    short = len(pieces) > 3 and max(map(len, pieces)) < 9
+    return short or (len(words) > 1 and sum(map(len, words)) >= 0.6 * len(value))
 
 
 def _path(value: bytes) -> bool:
