@@ -16,7 +16,7 @@ from small_mix import PROSE, file_row, packed, vocabulary
 from starloom.errors import ConfigError
 from starloom.store import Built
 from starloom.tokens.blend import LONGEST_PERIOD, Blend, open_packs, pattern, shares
-from starloom.tokens.dataset import Dataset
+from starloom.tokens.dataset import Dataset, Place
 from starloom.tokens.fim import FIM
 
 some_weights = st.lists(
@@ -91,6 +91,13 @@ def test_each_pack_is_visited_epoch_by_epoch_in_an_order_of_its_own() -> None:
             for epoch in range(len(own) // count):
                 assert sorted(place.sample for place in own if place.epoch == epoch) == list(range(count))
         assert any(place.epoch > 1 for place in places if place.pack == 1)  # the small one repeats
+
+
+def test_packs_have_cuts_of_their_own() -> None:
+    with packs([9]) as (built,):
+        blend = Blend([Dataset(built), Dataset(built)], [1, 1])
+        lines = [[blend.line(Place(0, sample, pack), 0, FIM(1)).ids.tolist() for sample in range(9)] for pack in (0, 1)]
+        assert lines[0] != lines[1]
 
 
 def test_batches_depend_on_seed_and_step_alone_and_splitting_one_keeps_its_lines() -> None:
