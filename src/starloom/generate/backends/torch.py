@@ -1,9 +1,10 @@
 """The PyTorch backend: a model of either family and its key/value cache behind the engine's seam.
 
 What it promises about batches: a request's arithmetic is its own, but the sums of a matrix product may be ordered by how
-many rows it has, so in float32 and below the last bits of the logits depend on what else is in the batch; tokens then
-agree except at near-ties (`benchmarks/generate_agreement.py` reports how often). In float64 the difference is too small
-to reach a token: a test holds that a request alone equals the same request in a ragged batch.
+many rows it has. So in float32 and below the last bits of the logits depend on what else is in the batch, on how much of a
+prompt another request had computed before, and on whether a guess was verified beside a row; tokens then agree except at
+near-ties (`benchmarks/generate_agreement.py` reports how often). In float64 the difference is too small to reach a token:
+tests hold that a request alone equals the same request in a ragged batch with prefixes shared and next ids guessed.
 """
 
 from __future__ import annotations
