@@ -194,6 +194,14 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
+def check_size(vocab_size: int, family: str) -> None:
+    """Raises ConfigError for a vocabulary that cannot hold every byte and the controls, or is absurdly large."""
+    dialect = family_named(family)
+    least = (0 if dialect.on_top else len(dialect.spellings)) + len(ALPHABET) + len(MERGES_NEEDED)
+    if not least <= vocab_size <= tokenizer_json.MOST_TOKENS - len(dialect.spellings):
+        raise ConfigError(f"vocab_size {vocab_size:,} cannot be; a {family} vocabulary has {least} to 999,000 tokens")
+
+
 def train(texts: Iterable[str], *, vocab_size: int, family: str = "starcoder") -> Vocabulary:
     """Train a vocabulary on texts; the same texts in the same order give the same bytes, whatever the threads.
 
@@ -201,11 +209,9 @@ def train(texts: Iterable[str], *, vocab_size: int, family: str = "starcoder") -
     StarCoder2), without where they follow (SantaCoder). A corpus with fewer pairs than that gives a smaller one.
     Sentinels in the texts are text and win nothing. Raises ConfigError for a size that cannot hold every byte.
     """
+    check_size(vocab_size, family)
     dialect = family_named(family)
     specials = [] if dialect.on_top else list(dialect.spellings)
-    least = len(specials) + len(ALPHABET) + len(MERGES_NEEDED)
-    if not least <= vocab_size <= tokenizer_json.MOST_TOKENS - len(dialect.spellings):
-        raise ConfigError(f"vocab_size {vocab_size:,} cannot be; a {family} vocabulary has {least} to 999,000 tokens")
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -15,7 +15,7 @@ from starloom.errors import ConfigError
 from starloom.records import uniform
 from starloom.stage import Stage, Work
 from starloom.store import Built
-from starloom.tokens.bpe import train
+from starloom.tokens.bpe import check_size, train
 from starloom.tokens.special import Family, family_named
 
 SAMPLE_BYTES = 500_000_000  # our choice, for the time and memory that it takes; SantaCoder learned from 600,000 rows
@@ -46,6 +46,7 @@ class TrainBPE(Stage):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_size(self.vocab_size, self.family)
         if self.sample_bytes is not None and self.sample_bytes < 1:
             raise ConfigError(f"train_bpe.sample_bytes is {self.sample_bytes}; use 1 or more, or none for all")
 
