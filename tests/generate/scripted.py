@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from starloom.generate.protocol import Handle, Request
 from starloom.generate.sampling import Logits
 from starloom.generate.session import Session
 from starloom.tokens import bpe
@@ -26,8 +27,7 @@ def vocabulary(family: str = "starcoder2") -> Vocabulary:
 class ScriptedBackend:
     """Whatever the prompt, what follows is the script, then the id `beyond` for ever, or logits that are NaN.
 
-    A prompt is what comes in pieces of several ids, first in a slot, or first after a shared beginning; a draft, of which
-    every row is wanted, is no prompt.
+    Where a prompt ends, `session_of` tells it: neither drafts nor beginnings that are shared can be told from the ids.
     """
 
     row_cost = 1.0
@@ -40,17 +40,19 @@ class ScriptedBackend:
         self.context = context
         self.beyond = beyond
         self.held: dict[int, list[int]] = {}
-        self.prompts: dict[int, list[int]] = {}  # by slot, the ids that came in pieces of several, or first
-        self.last_prompt: list[int] = []
+        self.asked: list[list[int]] = []  # prompts that were submitted
+
+    @property
+    def last_prompt(self) -> list[int]:
+        return self.asked[-1]
 
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         results = []
         for slot, ids in batch:
             held = self.held.setdefault(slot, [])
             held.extend(ids)
-            if slot not in self.prompts or (len(ids) > 1 and slot not in every):
-                self.prompts[slot] = self.last_prompt = [*held]
-            drawn = len(held) - len(self.prompts[slot])
+            prompt = next((prompt for prompt in reversed(self.asked) if held[: len(prompt)] == prompt), held)
+            drawn = len(held) - len(prompt)
             rows = [self._row(max(place, 0)) for place in range(drawn - len(ids) + 1, drawn + 1)]
             results.append(np.stack(rows) if slot in every else rows[-1])
         return results
@@ -69,7 +71,19 @@ class ScriptedBackend:
 
     def free(self, slot: int) -> None:
         self.held.pop(slot, None)
-        self.prompts.pop(slot, None)
+
+
+def session_of(backend: ScriptedBackend, words: Vocabulary) -> Session:
+    """A session that tells the backend what it is asked."""
+    session = Session(backend, words, name="scripted")
+    submit = session.engine.submit
+
+    def noted(request: Request) -> Handle:
+        backend.asked.append(list(request.prompt))
+        return submit(request)
+
+    session.engine.submit = noted  # type: ignore[method-assign]
+    return session
 
 
 def says(
@@ -79,4 +93,4 @@ def says(
     words = vocabulary(family)
     ids = [*words.encode(script), words.end_of_document] if isinstance(script, str) else script
     backend = ScriptedBackend(ids, words.rows, context)
-    return Session(backend, words, name="scripted"), backend
+    return session_of(backend, words), backend

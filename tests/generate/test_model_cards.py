@@ -203,7 +203,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_snippets_for_generation_and_infilling(name: str) -> None:
     family, remote = PUBLISHED[name]
-    words = checkpoint(name, family)
+    checkpoint(name, family)
     model = starloom.load(name, threads=1)
     theirs = run(GENERATE.format(name=name, remote=remote))
     assert_same(model.complete("def print_hello_world():", max_tokens=NEW_TOKENS), theirs)
@@ -215,7 +215,7 @@ def test_the_snippets_for_generation_and_infilling(name: str) -> None:
 
 def test_the_snippet_of_the_fine_tuned_model() -> None:
     name = "GeorgiaTechResearchInstitute/starcoder-gpteacher-code-instruct"
-    words = checkpoint(name, "starcoder", dtype=torch.float16)
+    checkpoint(name, "starcoder", dtype=torch.float16)
     model = starloom.load(name, threads=1, dtype="float16")
     theirs = run(GPTEACHER)
     assert_same(model.complete(theirs["prompt"], max_tokens=NEW_TOKENS), theirs)

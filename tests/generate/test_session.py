@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy_backend import NumpyBackend
-from scripted import ScriptedBackend, says, vocabulary
+from scripted import ScriptedBackend, says, session_of, vocabulary
 
 import starloom
 from starloom.errors import CheckpointError, GenerationError, TokenizerError
@@ -207,7 +207,7 @@ def test_not_finite_logits_are_one_request_s_error() -> None:
 
 def test_an_error_after_the_stop_string_does_not_lose_the_text() -> None:
     words = vocabulary()
-    session = Session(ScriptedBackend(words.encode("one two three"), words.rows, beyond=None), words)
+    session = session_of(ScriptedBackend(words.encode("one two three"), words.rows, beyond=None), words)
     stream = session.stream("", stop=["two"])
     while session.engine.busy:
         session.engine.step()  # another request's asker steps, while nobody looks at this one
@@ -260,7 +260,7 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
 def test_padding_rows_of_the_embedding_are_never_drawn() -> None:
     words = vocabulary("santacoder")
     assert words.rows > words.size
-    session = Session(ScriptedBackend([words.rows - 1], words.rows, beyond=words.end_of_document), words)
+    session = session_of(ScriptedBackend([words.rows - 1], words.rows, beyond=words.end_of_document), words)
     assert all(token < words.size for token in session.complete("x", max_tokens=5).tokens)
 
 
@@ -281,7 +281,7 @@ def without_fim() -> Vocabulary:
 
 def test_a_vocabulary_without_fill_in_the_middle_completes_and_says_that_it_cannot_infill() -> None:
     words = without_fim()
-    session = Session(ScriptedBackend([words.end_of_document], words.rows), words)
+    session = session_of(ScriptedBackend([words.end_of_document], words.rows), words)
     assert session.complete("x").text == ""
     assert "infill" not in session.capabilities
     with pytest.raises(TokenizerError, match="no fim_prefix, fim_suffix, fim_middle, so it cannot infill"):
@@ -339,7 +339,9 @@ def test_several_stop_tokens_end_an_answer_and_only_as_whole_tokens() -> None:
         assert completion.tokens == tuple(words.encode(kept))
 
 
-@given(st.text("ab é日\n", max_size=120), st.integers(6, 60), st.integers(1, 50), st.sampled_from(["end", "both_ends"]))
+@given(
+    st.text("ab é\u2003\n", max_size=120), st.integers(6, 60), st.integers(1, 50), st.sampled_from(["end", "both_ends"])
+)
 @settings(deadline=None)
 def test_what_is_kept_of_a_long_prompt_are_its_ends_in_whole_characters(
     text: str, context: int, max_tokens: int, keep: Keep

@@ -70,22 +70,23 @@ def start_of(text: str, room: int, encode: Callable[[str], list[int]]) -> list[i
 
 
 def last_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
-    """The last ids of a text, at most `count`, that do not begin within a character."""
-    kept = list(ids[len(ids) - count :]) if count < len(ids) else list(ids)
-    for start in range(min(LONGEST_CHARACTER, len(kept))):
-        if not _continues(vocabulary.bytes_of(kept[start : start + 1])):
-            return kept[start:]
-    return kept[LONGEST_CHARACTER:]
+    """The last ids of a text, at most `count`, that do not begin within a character if a few less can do that."""
+    start = max(len(ids) - count, 0)
+    for whole in range(start, min(start + LONGEST_CHARACTER, len(ids))):
+        if not _continues(ids[whole], vocabulary):
+            return list(ids[whole:])
+    return list(ids[start:])
 
 
 def first_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
-    """The first ids of a text, at most `count`, that do not end within a character."""
-    kept = list(ids[:count])
-    while len(kept) < len(ids) and kept and _continues(vocabulary.bytes_of(ids[len(kept) : len(kept) + 1])):
-        kept.pop()
-    return kept
+    """The first ids of a text, at most `count`, that do not end within a character if a few less can do that."""
+    for whole in range(count, max(count - LONGEST_CHARACTER, 0), -1):
+        if whole >= len(ids) or not _continues(ids[whole], vocabulary):
+            return list(ids[:whole])
+    return list(ids[:count])
 
 
-def _continues(data: bytes) -> bool:
-    """Whether bytes begin within a character of UTF-8."""
+def _continues(token: int, vocabulary: Vocabulary) -> bool:
+    """Whether a token begins within a character of UTF-8."""
+    data = vocabulary.bytes_of((token,))
     return data[:1] != b"" and data[0] & 0xC0 == 0x80
