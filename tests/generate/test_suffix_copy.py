@@ -37,17 +37,16 @@ def test_whole_lines_of_the_suffix_are_never_doubled_and_what_is_meant_stays(
     prefix: str, lines: list[tuple[str, str, str]], parts: tuple[str, list[tuple[str, str, str]]], data: st.DataObject
 ) -> None:
     suffix = parts[0] + joined(parts[1])
-    middle = joined(lines) or "x = 1"
     ends = [at for at, character in enumerate(suffix + "\n") if character == "\n"]
     copied = suffix[: data.draw(st.sampled_from(ends))]
     enough = sum(map(str.isalnum, copied)) >= SURE
+    own_line = "\n" in suffix[: len(suffix) - len(suffix.lstrip())]
+    middle = joined(lines) or "x = 1" + "\n" * (not own_line)
+    if not own_line and prefix != "call(":
+        middle += prefix.rpartition("\n")[2]  # the copy is indented as the suffix is
     for broken_off in (False, True):
         text = trimmed(prefix, middle + copied, suffix, broken_off=broken_off)
-        if "\n" in suffix[: len(suffix) - len(suffix.lstrip())] or prefix == "call(":
-            assert text == (middle if enough else middle + copied)
-        elif enough:  # on the cursor's line a copy must be indented as the suffix is, or end with that line
-            assert text in (middle, middle + copied)
-            assert text == middle or "\n" in copied
+        assert text == (middle if enough else middle + copied)
     assert trimmed("call(", "x = 1" + copied, suffix) == ("x = 1" if enough else "x = 1" + copied)
 
 

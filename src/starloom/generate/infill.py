@@ -72,16 +72,16 @@ def start_of(text: str, room: int, encode: Callable[[str], list[int]]) -> list[i
 def last_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
     """The last ids of a text, at most `count`, that do not begin within a character if a few less can do that."""
     start = max(len(ids) - count, 0)
-    for whole in range(start, min(start + LONGEST_CHARACTER, len(ids))):
-        if not _continues(ids[whole], vocabulary):
+    for whole in range(start, min(start + LONGEST_CHARACTER, len(ids) + 1)):
+        if whole == len(ids) or not _continues(ids[whole], vocabulary):
             return list(ids[whole:])
     return list(ids[start:])
 
 
 def first_ids(ids: Sequence[int], count: int, vocabulary: Vocabulary) -> list[int]:
     """The first ids of a text, at most `count`, that do not end within a character if a few less can do that."""
-    for whole in range(count, max(count - LONGEST_CHARACTER, 0), -1):
-        if whole >= len(ids) or not _continues(ids[whole], vocabulary):
+    for whole in range(count, max(count - LONGEST_CHARACTER, -1), -1):
+        if whole == 0 or whole >= len(ids) or not _continues(ids[whole], vocabulary):
             return list(ids[:whole])
     return list(ids[:count])
 
