@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from corpus.kinds import controls, laid
@@ -38,6 +38,7 @@ PIECES = st.lists(
 
 
 @given(PIECES)
+@example("\n> citedReply to this email directlyFrom:\nFrom:")
 def test_mail_is_cut_where_the_published_patterns_cut_it(text: str) -> None:
     """Ours walks the marks from behind, in linear time; the patterns backtrack."""
     text = text.strip()

@@ -123,7 +123,7 @@ def _mail_lines(text: str) -> tuple[int, int]:
         if _REPLY in bare:
             end, after_next = stop, bare.endswith(":")
         if bare.startswith(">"):
-            end = stop
+            end, after_next = stop, False
         at = stop
     return start, min(end, len(text))
 
