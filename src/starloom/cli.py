@@ -20,6 +20,10 @@ COMMANDS = {
     "optout": ("starloom.corpus.opt_out_command:optout", "say what an opt-out list means for a corpus; write receipts"),
     "complete": ("starloom.generate.commands:complete", "complete code with a trained model"),
     "infill": ("starloom.generate.commands:infill", "fill in the code at a line and column of a file"),
+    "convert": (
+        "starloom.models.convert_command:convert",
+        "a checkpoint from or to another layout: pickles, SantaCoder, Megatron, GGUF",
+    ),
     "doctor": ("starloom.doctor:doctor", "say what this installation has, lacks, and how to get it"),
 }
 
