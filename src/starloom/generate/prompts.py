@@ -39,6 +39,19 @@ class Prompts:
         ids = [*start, *made.ids] or [self.vocabulary.end_of_document]
         return made._replace(ids=ids)
 
+    def scored(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """The ids that come first, and those whose likelihood is the continuation's; both are encoded as one string.
+
+        Blanks at the end of a context count as the continuation's, since a token begins with its blank; a context that is
+        too long loses its beginning.
+        """
+        first = self.vocabulary.encode(context.rstrip())
+        whole = self.vocabulary.encode(context + continuation)
+        scored = whole[len(first) :]
+        start = [self.vocabulary.end_of_document] if not first else []
+        room = self.context + 1 - len(scored)
+        return (start + whole[: len(first)])[-max(room, 1) :], scored
+
     def stop_ids(self, settings: Settings) -> frozenset[int]:
         """Ids of the stop tokens. Raises GenerationError for a text that is not one token."""
         found = set()

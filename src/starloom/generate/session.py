@@ -116,19 +116,9 @@ class Session:
     def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood | GenerationError]:
         """For each (context, continuation), how likely the continuation is; a pair that failed is its error.
 
-        Both are encoded as one string. Blanks at the end of a context count as the continuation's, since a token begins
-        with its blank; a context that is too long loses its beginning.
+        Both are encoded as one string; see `Prompts.scored`.
         """
-        batch = []
-        for context, continuation in pairs:
-            kept = context.rstrip()
-            first = self.vocabulary.encode(kept)
-            whole = self.vocabulary.encode(context + continuation)
-            start = [self.vocabulary.end_of_document] if not first else []
-            scored = whole[len(first) :]
-            room = self.engine.backend.context + 1 - len(scored)
-            batch.append(((start + whole[: len(first)])[-max(room, 1) :], scored))
-        return self.engine.loglikelihood(batch)
+        return self.engine.loglikelihood([self._prompts.scored(*pair) for pair in pairs])
 
     def run(self, asks: Iterable[Ask]) -> Iterator[Completion | GenerationError]:
         """Many at once, in the order asked; one that failed is its error, and the others go on."""
