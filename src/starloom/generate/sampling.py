@@ -20,8 +20,6 @@ Logits = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
-FIRST_LOOK = 64  # candidates of the first, cheap search for the top-p set; four times as many at each further one
-
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -120,14 +118,18 @@ def adjusted(logits: Logits, sampling: Sampling, seen: Sequence[int] = (), *forb
 
 
 def keep_top_p(probabilities: Probabilities, p: float) -> Ids:
-    """The fewest of the most likely ids whose probabilities sum to at least p, likeliest first."""
-    look = FIRST_LOOK
-    while True:
-        best = ranked(probabilities, look)
-        reached = np.cumsum(probabilities[best])
-        if reached[-1] >= p or look >= len(probabilities):
-            return best[: int(np.searchsorted(reached, p)) + 1]
-        look *= 4
+    """The fewest of the most likely ids whose probabilities sum to at least p, ascending; they sum to 1 in all."""
+    likely = np.flatnonzero(
+        probabilities >= (1 - p) / len(probabilities)
+    )  # all the others together have less than 1 - p
+    weights = probabilities[likely]
+    falling = np.sort(weights)[::-1]
+    count = int(np.searchsorted(np.cumsum(falling), p)) + 1
+    if count >= len(likely):
+        return likely
+    kept = weights > falling[count - 1]
+    kept[np.flatnonzero(weights == falling[count - 1])[: count - int(kept.sum())]] = True
+    return likely[kept]
 
 
 def candidates(logits: Logits, sampling: Sampling) -> tuple[Ids, Probabilities]:
@@ -144,7 +146,7 @@ def candidates(logits: Logits, sampling: Sampling) -> tuple[Ids, Probabilities]:
         chances = np.exp((wide - wide.max()) / sampling.temperature)
     chances /= chances.sum()
     if sampling.top_p < 1:
-        kept = np.sort(keep_top_p(chances, sampling.top_p))
+        kept = keep_top_p(chances, sampling.top_p)
         ids, chances = kept if ids is None else ids[kept], chances[kept]
     if sampling.min_p > 0:
         kept = np.flatnonzero(chances >= sampling.min_p * chances.max())
@@ -164,7 +166,9 @@ def draw(probabilities: Probabilities, chance: float) -> int:
     """The place at which the running sum first exceeds `chance` (in [0, 1)) of the total."""
     running = np.cumsum(probabilities)
     found = int(np.searchsorted(running, chance * running[-1], side="right"))
-    return min(found, int(np.flatnonzero(probabilities)[-1]))  # the product may round up to the total
+    if found == len(probabilities):  # the product was rounded up to the total
+        return int(np.flatnonzero(probabilities)[-1])
+    return found
 
 
 def choose(logits: Logits, sampling: Sampling, position: int, *forbidden: Ids, seen: Sequence[int] = ()) -> int:
