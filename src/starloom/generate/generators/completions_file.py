@@ -3,9 +3,10 @@
     {"id": "HumanEval/0", "completions": ["    return 1\n", …]}
     {"prompt": "5d41…", "completions": [{"text": "…", "finish_reason": "stop", "sample": 0}, …]}
 
-`id` is the ask's own name; `prompt` is the digest of what was asked (`digest`). A completion is a text, or an object with the
-number of its sample; lines of one key go together in their order. The same file serves whatever the settings: those are not
-part of the key. A last line that was not written to its end is passed over: its completion is then missing, by name.
+`id` is the ask's own name, and the key where there is one; `prompt` is the digest of what was asked (`digest`). A completion
+is a text, or an object with the number of its sample; lines of one key go together in their order. The same file serves
+whatever the settings: those are not part of the key. A last line that was not written to its end is passed over: its
+completion is then missing, by name.
 """
 
 from __future__ import annotations
@@ -161,15 +162,12 @@ def _add(found: dict[str, dict[int, Completion]], row: Any, where: str) -> None:
         raise SourceError(
             f"{where} has no list 'completions' beside an 'id' or 'prompt'; is this a file of completions?"
         )
-    keys = [f"id {row['id']}"] if "id" in row else []
-    keys += [row["prompt"]] if isinstance(row.get("prompt"), str) else []
+    samples = found.setdefault(f"id {name}" if "id" in row else name, {})
     for said in completions:
-        for key in keys:
-            samples = found.setdefault(key, {})
-            number, completion = _completion(said, max(samples, default=-1) + 1, where)
-            if number in samples:
-                raise SourceError(f"{where} gives sample {number} of '{name}' a second time")
-            samples[number] = completion
+        number, completion = _completion(said, max(samples, default=-1) + 1, where)
+        if number in samples:
+            raise SourceError(f"{where} gives sample {number} of '{name}' a second time")
+        samples[number] = completion
 
 
 def _completion(said: Any, number: int, where: str) -> tuple[int, Completion]:
@@ -207,18 +205,28 @@ def _row(ask: Ask, answer: Completion) -> dict[str, Any]:
 
 
 def _end_last_line(path: Path) -> None:
-    """Cut off a last line that was not written to its end."""
+    """Give a last line its end, or cut off one that was not written to its end."""
     with path.open("rb+") as file:
-        data = file.seek(0, os.SEEK_END)
-        while data > 0:
-            start = max(0, data - 65536)
+        length = start = file.seek(0, os.SEEK_END)
+        tail = b""
+        while start > 0 and b"\n" not in tail:
+            start = max(0, start - 65536)
             file.seek(start)
-            at = file.read(data - start).rfind(b"\n")
-            if at >= 0:
-                file.truncate(start + at + 1)
-                return
-            data = start
-        file.truncate(0)
+            tail = file.read(length - start)
+        last = tail.rpartition(b"\n")[2]
+        if last and _is_json(last):
+            file.seek(length)
+            file.write(b"\n")
+        else:
+            file.truncate(length - len(last))
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _shown(ask: Ask) -> str:
