@@ -199,6 +199,18 @@ def test_megatron_model_without_learned_positions_is_refused() -> None:
         from_megatron([[tensors]])
 
 
+def test_megatron_embedding_smaller_than_the_tokenizer_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="has 40 rows, fewer than the tokenizer's 50"):
+        from_megatron([[published.megatron()]], rows=50)
+
+
+def test_megatron_multi_head_attention_of_an_order_that_is_not_known_is_refused() -> None:
+    joined = layout_megatron.joined([[{f"model.language_model.{n}": t for n, t in published.megatron(False).items()}]])
+    facts = {f"args.{name}": value for name, value in vars(published.megatron_arguments()).items()}
+    with pytest.raises(CheckpointError, match="checkpoint_version is 0; multi-head attention is read from version 2"):
+        layout_megatron.read_arguments(facts, 40, joined)
+
+
 # --- key/value heads
 
 

@@ -69,14 +69,15 @@ def open_source(source: Path, layout: str, vocabulary: Vocabulary | None, readin
     data = strict_json.parse_object(_bytes(folder / checkpoint.CONFIG), str(folder / checkpoint.CONFIG))
     found, left = _tensors(source, folder, reading)
     where = str(folder / checkpoint.CONFIG)
+    # masks stored as if they were parameters, which early checkpoints of GPTBigCode have too
+    found = {name: tensor for name, tensor in found.items() if not layout_santacoder.MASK.fullmatch(name)}
+    notes = _notes({name: what for name, what in left.items() if not layout_santacoder.MASK.fullmatch(name)})
     if layout == "santacoder":
         config = layout_santacoder.read_config(data, where)
-        unknown = {name: what for name, what in left.items() if not layout_santacoder.MASK.fullmatch(name)}
         tensors = layout_santacoder.to_gpt_bigcode(config, found)
-        notes = _notes(unknown)
         return Opened(layout, config, _untied(config, tensors, folder), folder, notes)
     other = from_json(data, where)
-    return Opened(layout, other, _untied(other, found, folder), folder, _notes(left))
+    return Opened(layout, other, _untied(other, found, folder), folder, notes)
 
 
 def _looks(source: Path, folder: Path, has_config: bool) -> str:

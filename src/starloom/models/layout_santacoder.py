@@ -23,7 +23,7 @@ HEAD_TYPES: Final = {"multiquery": True, "multihead": False}
 # The code that reads this layout is that of the published checkpoint, and is not ours to ship.
 _CODE: Final = "bigcode/santacoder--"
 _LINEAR: Final = re.compile(r"transformer\.h\.\d+\.(attn|mlp)\.(q_attn|kv_attn|c_attn|c_proj|c_fc)\.(weight|bias)")
-MASK: Final = re.compile(r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)")
+MASK: Final = re.compile(r"(transformer\.)?(h\.\d+\.attn\.)?(bias|masked_bias)")  # of early GPTBigCode files too
 # Keys of GPT-2's config.json and of the published code that change nothing here, or only with these values.
 _ONLY: Final[dict[str, tuple[object, ...]]] = {
     "attention_head_type": (*HEAD_TYPES,),
@@ -64,8 +64,6 @@ def to_gpt_bigcode(config: GPTBigCodeConfig, tensors: Mapping[str, Tensor]) -> d
     """Published names and orders → GPTBigCode's. Raises CheckpointError for half of a pair."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if MASK.fullmatch(name):
-            continue
         name = name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"
         linear = _LINEAR.fullmatch(name)
         rows = tensor.T if linear and linear[3] == "weight" and tensor.ndim == 2 else tensor
