@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from completion_server import says as server_says
+from completion_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedBackend, says, vocabulary
 
-from starloom.errors import ConfigError, SourceError
+from starloom.errors import ConfigError, GenerationError, SourceError
 from starloom.generate import commands, session
 from starloom.generate.commands import Position
 
@@ -122,3 +124,69 @@ def test_no_prompt_at_a_terminal_says_how_to_give_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     with pytest.raises(ConfigError, match="no prompt: give --prompt TEXT or --file FILE"):
         commands.complete(["m"])
+
+
+def test_several_completions_are_told_apart_and_each_is_another_draw(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.complete(["m", "--prompt", "x", "--n", "2"]) == 0
+    assert capsys.readouterr().out == f"--- 1 of 2\n{MIDDLE}\n--- 2 of 2\n{MIDDLE}\n"
+    assert commands.complete(["m", "--prompt", "x" * 5000, "--n", "2", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert ["the prompt has" in completion["error"] for completion in told["completions"]] == [True, True]
+    with pytest.raises(GenerationError, match="n is a count from 1 up, not 0"):
+        commands.complete(["m", "--prompt", "x", "--n", "0"])
+
+
+def test_the_flags_of_an_answer_reach_the_model(backend: ScriptedBackend, capsys: pytest.CaptureFixture[str]) -> None:
+    words = vocabulary()
+    commands.complete(
+        ["m", "--prompt", "x", "--response-prefix", ">>", "--stop-token", " return", "--new-document", "--json",
+         "--min-p", "0.1", "--repetition-penalty", "1.5", "--keep", "both_ends"]
+    )  # fmt: skip
+    told = json.loads(capsys.readouterr().out)
+    assert backend.last_prompt == [words.end_of_document, *words.encode("x>>")]
+    assert told["text"].startswith(">>\n")
+    settings = told["settings"]
+    assert (settings["min_p"], settings["repetition_penalty"], settings["keep"]) == (0.1, 1.5, "both_ends")
+    assert settings["stop_tokens"] == [" return"]
+
+
+def test_a_frame_is_text_unless_it_is_raw(backend: ScriptedBackend) -> None:
+    words = vocabulary()
+    frame = "<fim_prefix>a<fim_suffix>b<fim_middle>"
+    for more, controls in (([], 0), (["--raw"], 3)):
+        commands.complete(["m", "--prompt", frame, *more])
+        assert sum(map(words.is_control, backend.last_prompt)) == controls
+
+
+def test_several_places_of_a_file_are_filled_in_order_or_apart(
+    backend: ScriptedBackend, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "code.py"
+    file.write_text("a()\nb()\n")
+    places = ["--file", str(file), "--at", "2:3", "--at", "1:3"]
+    for more in ([], ["--apart"]):
+        assert commands.infill(["m", *places, *more]) == 0
+        assert capsys.readouterr().out == f"a({MIDDLE})\nb({MIDDLE})\n"
+    assert commands.infill(["m", *places, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [middle["text"] for middle in told["middles"]] == [MIDDLE, MIDDLE]
+    with pytest.raises(ConfigError, match="--n and several --at are both given"):
+        commands.infill(["m", *places, "--n", "2"])
+
+
+def test_a_server_or_a_file_stands_where_a_folder_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(server_says("from afar")) as server:
+        assert commands.complete([f"openai:{server.url}#m", "--prompt", "x"]) == 0
+        assert capsys.readouterr().out == "from afar"
+        assert server.bodies[0]["stream"] is True
+        file = tmp_path / "code.py"
+        file.write_text("ab\n")
+        assert commands.infill([f"{server.url}#m,infill=suffix", "--file", str(file), "--at", "1:2"]) == 0
+        assert (server.bodies[1]["prompt"], server.bodies[1]["suffix"]) == ("a", "b\n")
+    assert capsys.readouterr().out == "from afar"
+    with pytest.raises(ConfigError, match="no kind of generator is called 'opnai'"):
+        commands.complete(["opnai:x", "--prompt", "x"])
+    with pytest.raises(ConfigError, match="--threads is about computing here"):
+        commands.complete(["http://localhost#m", "--prompt", "x", "--threads", "2"])

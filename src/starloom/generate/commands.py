@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from starloom import flags
-from starloom.errors import ConfigError, SourceError
+from starloom.errors import ConfigError, GenerationError, SourceError
 from starloom.flags import flag
 from starloom.generate import session
-from starloom.generate.protocol import Hole, Keep, Prompt, Settings
-from starloom.generate.session import Session
-from starloom.generate.text_stream import Stream
+from starloom.generate.generators.named import open_generator
+from starloom.generate.holes import infill_many
+from starloom.generate.protocol import Ask, Completion, Generator, Hole, Keep, Prompt, Settings, samples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,20 @@ def _count(number: int, what: str) -> str:
 class GenerationFlags:
     """What both commands share."""
 
-    model: Path = flag(help="folder of a trained model", positional=True, metavar="MODEL")
+    model: str = flag(
+        help="folder of a trained model, or openai:URL#MODEL, file:PATH", positional=True, metavar="MODEL"
+    )
     max_tokens: int = flag(128, help="tokens to generate at most", metavar="COUNT")
     temperature: float = flag(0.0, help="0 is greedy; higher is more varied")
     top_p: float = flag(1.0, help="draw from the fewest likeliest tokens that have this share together")
     top_k: int = flag(0, help="draw from this many likeliest tokens (0: all)", metavar="COUNT")
+    min_p: float = flag(0.0, help="draw from tokens with at least this share of the likeliest one's chance")
+    repetition_penalty: float = flag(1.0, help="above 1, make tokens that were there before less likely")
     seed: int = flag(0, help="the same seed draws the same tokens")
+    n: int = flag(1, help="completions to make, each another draw from the seed", metavar="COUNT")
     stop: tuple[str, ...] = flag((), help="end before this text (repeatable)", metavar="TEXT")
+    stop_token: tuple[str, ...] = flag((), help="end before this token, such as '###' (repeatable)", metavar="TEXT")
+    response_prefix: str = flag("", help="begin the answer with this text", metavar="TEXT")
     device: str = flag("cpu", help="where to compute: cpu or cuda")
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = flag("float32", help="number format of the weights")
     threads: int | None = flag(None, help="threads to compute with (default: as many as torch takes)", metavar="COUNT")
@@ -74,31 +81,39 @@ class GenerationFlags:
 class CompleteFlags(GenerationFlags):
     """Complete a text with a trained model, and print what follows it as it comes.
 
-    The text is --prompt, a --file, or standard input. An empty one starts a new document.
+    The text is --prompt, a --file, or standard input. An empty one starts a new document. Sentinels in it are text, unless
+    it is --raw and exactly one frame.
 
     Examples:
       starloom complete starloom-store/models/quickstart --prompt 'def read_json(path):'
       head -40 module.py | starloom complete starloom-store/models/quickstart --max-tokens 64
+      starloom complete MODEL --prompt 'def f(' --n 3 --temperature 0.8 --min-p 0.05 --stop-token '###' --json
+      starloom complete MODEL --raw --prompt '<fim_prefix>def f():<fim_suffix>    return x<fim_middle>'
     """
 
     prompt: str | None = flag(None, help="the text to go on from", metavar="TEXT")
     file: Path | None = flag(None, help="a file to go on from", metavar="FILE")
     keep: Keep = flag("all", help="what to keep of a prompt longer than the model's context (all: it is an error)")
+    raw: bool = flag(False, help="take a prompt that is exactly one fill-in-the-middle frame as one")
+    new_document: bool = flag(False, help="put the end-of-document token before the prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfillFlags(GenerationFlags):
-    """Fill in the code at a place of a file, and print it as it comes.
+    """Fill in the code at a place of a file, and print it as it comes; at several places, print the whole file.
 
     Lines and columns count from 1; a column is a character (a tab is one). `12:1` is before the first character of line
-    12, and the column after a line's last character is its end. Of a long file the code around the place is read.
+    12, and the column after a line's last character is its end. Of a long file the code around the place is read. Several
+    places are filled in order, each seeing what was filled before it, or each on its own with --apart.
 
     Examples:
       starloom infill starloom-store/models/quickstart --file module.py --at 12:5
+      starloom infill MODEL --file module.py --at 12:5 --at 30:1 --apart --json
     """
 
     file: Path = flag(help="the file with the gap", metavar="FILE")
-    at: Position = flag(help="where to fill in", metavar="LINE:COLUMN")
+    at: tuple[Position, ...] = flag(help="where to fill in (repeatable)", metavar="LINE:COLUMN")
+    apart: bool = flag(False, help="fill each of several places as if the others were empty")
     mode: Literal["psm", "spm"] = flag("psm", help="order of the prompt: prefix first (psm) or suffix first (spm)")
 
 
@@ -115,48 +130,100 @@ def complete(argv: Sequence[str]) -> int:
         raise ConfigError("no prompt: give --prompt TEXT or --file FILE, or pipe a text in")
     else:
         prompt = _decode(sys.stdin.buffer.read(), "standard input")
-    settings = _settings(given, keep=given.keep)
-    stream = _load(given).start(Prompt(prompt, settings))
-    return _print(stream, given, dataclasses.asdict(settings))
+    settings = _settings(given, keep=given.keep, new_document=given.new_document)
+    return _answer(Prompt(prompt, settings, raw=given.raw), given)
 
 
 def infill(argv: Sequence[str]) -> int:
     """`starloom infill MODEL`."""
     given = flags.parse(InfillFlags, argv, "starloom infill")
-    prefix, suffix = given.at.split(_read(given.file), str(given.file))
-    settings = _settings(given)
-    stream = _load(given).start(Hole(prefix, suffix, settings, given.mode))
-    return _print(stream, given, {**dataclasses.asdict(settings), "mode": given.mode})
+    text = _read(given.file)
+    pairs = [place.split(text, str(given.file)) for place in given.at]
+    if len(pairs) == 1:
+        return _answer(Hole(*pairs[0], _settings(given), given.mode), given)
+    if given.n > 1:
+        raise ConfigError("--n and several --at are both given; fill one place several times, or several places once")
+    generator, settings = _open(given), _settings(given)
+    gaps = [len(prefix) for prefix, _ in pairs]
+    filled = infill_many(generator, text, gaps, settings=settings, apart=given.apart, mode=given.mode)
+    failed = [middle for middle in filled.middles if isinstance(middle, GenerationError)]
+    if given.json:
+        middles = [_told(middle) for middle in filled.middles]
+        about = {"model": given.model, "settings": dataclasses.asdict(settings), "mode": given.mode}
+        print(json.dumps({"text": filled.text, "middles": middles, **about}, ensure_ascii=False))
+    else:
+        _write(filled.text)
+    for error in failed:
+        print(f"starloom: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _load(given: GenerationFlags) -> Session:
-    return session.load(given.model, device=given.device, dtype=given.dtype, threads=given.threads)
+def _open(given: GenerationFlags) -> Generator:
+    """The generator that the command line names; how to compute is for a folder alone."""
+    compute = {name: getattr(given, name) for name in ("device", "dtype", "threads")}
+    if ":" not in given.model or Path(given.model).exists():
+        return session.load(given.model, **compute)
+    chosen = [f"--{name}" for name, value in compute.items() if value != getattr(GenerationFlags, name)]
+    if chosen:
+        raise ConfigError(
+            f"{', '.join(chosen)} is about computing here, and {given.model} is not a folder; leave it out"
+        )
+    return open_generator(given.model)
 
 
-def _settings(given: GenerationFlags, *, keep: Keep = "all") -> Settings:
+def _settings(given: GenerationFlags, *, keep: Keep = "all", new_document: bool = False) -> Settings:
     return Settings(
         max_tokens=given.max_tokens,
         temperature=given.temperature,
         top_k=given.top_k,
         top_p=given.top_p,
+        min_p=given.min_p,
+        repetition_penalty=given.repetition_penalty,
         seed=given.seed,
         stop=given.stop,
+        stop_tokens=given.stop_token,
+        response_prefix=given.response_prefix,
         keep=keep,
+        new_document=new_document,
     )
 
 
-def _print(stream: Stream, given: GenerationFlags, settings: dict[str, Any]) -> int:
+def _answer(ask: Ask, given: GenerationFlags) -> int:
+    """Print what a generator makes of one ask, or of `n` samples of it."""
+    asks = samples_of(ask, given.n)
+    generator = _open(given)
+    settings = dataclasses.asdict(ask.settings) | ({"mode": ask.mode} if isinstance(ask, Hole) else {})
+    about = {"model": given.model, "settings": settings}
+    if given.n > 1:
+        results = list(generator.run(asks))
+        if given.json:
+            print(json.dumps({"completions": [_told(result) for result in results], **about}, ensure_ascii=False))
+        for number, result in enumerate(() if given.json else results, 1):
+            print(f"--- {number} of {given.n}")
+            _write(str(result) if isinstance(result, GenerationError) else result.text, line=True)
+        return 1 if any(isinstance(result, GenerationError) for result in results) else 0
+    stream = generator.start(ask)
     if given.json:
-        completion = dataclasses.asdict(stream.completion)
-        print(json.dumps({**completion, "model": str(given.model), "settings": settings}, ensure_ascii=False))
+        print(json.dumps({**_told(stream.completion), **about}, ensure_ascii=False))
         return 0
-    terminal = sys.stdout.isatty()
     for piece in stream:
-        sys.stdout.write(_visible(piece) if terminal else piece)
-        sys.stdout.flush()
-    if terminal:
+        _write(piece, line=None)
+    if sys.stdout.isatty():
         sys.stdout.write("\n")
     return 0
+
+
+def _told(result: Completion | GenerationError) -> dict[str, Any]:
+    return {"error": str(result)} if isinstance(result, GenerationError) else dataclasses.asdict(result)
+
+
+def _write(text: str, *, line: bool | None = False) -> None:
+    """Text to standard output. `line`: end with a line break always, at a terminal alone, or never (None)."""
+    terminal = sys.stdout.isatty()
+    sys.stdout.write(_visible(text) if terminal else text)
+    if (line or (terminal and line is not None)) and not text.endswith("\n"):
+        sys.stdout.write("\n")
+    sys.stdout.flush()
 
 
 def _visible(text: str) -> str:
