@@ -100,7 +100,7 @@ def save(
     removed after it. Raises CheckpointError when the tensors are not the config's.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _check_names_and_shapes(f"the model to be saved to {folder}", config, shapes)
+    check_names_and_shapes(f"the model to be saved to {folder}", config, shapes)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with store.disk_errors(folder):
@@ -155,7 +155,7 @@ def _matched(folder: Path, config: ModelConfig, files: dict[str, SafetensorsFile
                 "set it to false in config.json if the model was trained so"
             )
         del shapes[_HEAD]
-    _check_names_and_shapes(str(folder), config, shapes)
+    check_names_and_shapes(str(folder), config, shapes)
     return {name: files[name] for name in config.shapes()}
 
 
@@ -168,7 +168,7 @@ def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     return all(np.array_equal(first[at : at + _COMPARED_AT_ONCE], second[at : at + _COMPARED_AT_ONCE]) for at in starts)
 
 
-def _check_names_and_shapes(where: str, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+def check_names_and_shapes(where: str, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:
     wanted = config.shapes()
     wrong = [f"{name} is {list(found[name])}, config.json says {list(wanted[name])}"
              for name in wanted if name in found and found[name] != wanted[name]]  # fmt: skip
@@ -209,8 +209,8 @@ def _inside(folder: Path, name: str) -> Path:
         pickles = sorted(found.name for pattern in _PICKLES for found in folder.glob(pattern))
         if pickles and name == WEIGHTS:
             raise CheckpointError(
-                f"{folder} holds {_some(pickles)} and no {WEIGHTS}; a pickle can run code, so starloom does not open it. "
-                "Save the model as safetensors: with transformers, model.save_pretrained(folder) in a place you trust"
+                f"{folder} holds {_some(pickles)} and no {WEIGHTS}; a pickle can run code, so starloom does not open it "
+                f"here. `starloom convert {folder} TARGET` reads its weights alone, in a process of its own"
             )
         raise CheckpointError(f"{folder} has no {name}; a model is a folder with {CONFIG} and {WEIGHTS}")
     target, home = path.resolve(), folder.resolve()

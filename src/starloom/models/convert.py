@@ -19,7 +19,7 @@ from torch import Tensor
 from starloom import store
 from starloom.errors import CheckpointError, ConfigError, TokenizerError
 from starloom.models import checkpoint, gguf_file, layout_heads, layout_santacoder
-from starloom.models.checkpoint import _check_names_and_shapes as _check_shapes
+from starloom.models.checkpoint import check_names_and_shapes
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.models.convert_sources import Reading, open_source
 from starloom.models.strict_json import parse_object
@@ -83,7 +83,7 @@ def convert(
         if vocabulary is not None and vocabulary.size > config.vocab_size:
             raise CheckpointError(f"the tokenizer has {vocabulary.size:,} tokens, the embedding {config.vocab_size:,} rows; "
                                   "give the tokenizer that the model was trained with (--tokenizer FOLDER)")  # fmt: skip
-        _check_shapes(str(source), config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        check_names_and_shapes(str(source), config, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
         if to in ("mha", "mqa"):
             config, tensors = (layout_heads.expand if to == "mha" else layout_heads.merge)(
                 _big_code(config, to), tensors
