@@ -373,3 +373,13 @@ def test_samples_of_a_prompt_differ_and_begin_with_the_completion_itself() -> No
     assert made == list(session.run(samples_of(Prompt("def", Settings(**options)), 4)))
     with pytest.raises(GenerationError, match="n is a count from 1 up, not 0"):
         session.samples("def", 0)
+
+
+def test_half_a_surrogate_pair_is_one_ask_s_error_and_the_others_go_on() -> None:
+    session = random_session()
+    results = list(session.run([Prompt("a\ud800"), Prompt("a"), Hole("\udc00", "b"), Hole("a", "b")]))
+    assert [isinstance(result, GenerationError) for result in results] == [True, False, True, False]
+    assert "half a surrogate pair" in str(results[0])
+    found = session.loglikelihood([("a", "b"), ("a", "\ud800"), ("a", "c")])
+    assert [isinstance(one, GenerationError) for one in found] == [False, True, False]
+    assert [found[0], found[2]] == session.loglikelihood([("a", "b"), ("a", "c")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from starloom.errors import GenerationError
+from starloom.errors import GenerationError, TokenizerError
 from starloom.generate import frames, infill
 from starloom.generate.protocol import Ask, Hole, Prompt, Settings
 from starloom.tokens.bpe import Vocabulary
@@ -45,8 +45,8 @@ class Prompts:
         Blanks at the end of a context count as the continuation's, since a token begins with its blank; a context that is
         too long loses its beginning.
         """
-        first = self.vocabulary.encode(context.rstrip())
-        whole = self.vocabulary.encode(context + continuation)
+        first = self._encode(context.rstrip())
+        whole = self._encode(context + continuation)
         scored = whole[len(first) :]
         start = [self.vocabulary.end_of_document] if not first else []
         room = self.context + 1 - len(scored)
@@ -56,7 +56,7 @@ class Prompts:
         """Ids of the stop tokens. Raises GenerationError for a text that is not one token."""
         found = set()
         for text in settings.stop_tokens:
-            ids = self.vocabulary.encode(text)
+            ids = self._encode(text)
             if len(ids) != 1:
                 raise GenerationError(
                     f"stop token {text!r} is {len(ids)} tokens in the vocabulary of {self.name}; make it a stop string"
@@ -64,12 +64,18 @@ class Prompts:
             found.add(ids[0])
         return frozenset(found)
 
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self.vocabulary.encode(text)
+        except TokenizerError as error:  # it is this ask's alone, and others go on
+            raise GenerationError(str(error)) from None
+
     def _room(self, settings: Settings) -> int:
         """Prompt ids that leave room for max_tokens, but at least half the context."""
         return max(self.context - settings.max_tokens, self.context // 2, 1)
 
     def _text(self, text: str, settings: Settings, start: int) -> PromptIds:
-        ids = self.vocabulary.encode(text + settings.response_prefix)
+        ids = self._encode(text + settings.response_prefix)
         if settings.keep == "all":
             if start + len(ids) >= self.context:
                 raise GenerationError(
@@ -87,7 +93,7 @@ class Prompts:
 
     def _frame(self, hole: Hole, start: int) -> PromptIds:
         words = self.vocabulary
-        middle = words.encode(hole.settings.response_prefix) if hole.mode == "psm" else []
+        middle = self._encode(hole.settings.response_prefix) if hole.mode == "psm" else []
         room = self._room(hole.settings) - start - infill.FRAME_TOKENS - len(middle)
         if room < 1:
             raise GenerationError(
@@ -96,11 +102,11 @@ class Prompts:
             )
         header, line = self._header(hole)
         whole = line + hole.prefix + (hole.settings.response_prefix if hole.mode == "spm" else "")
-        prefix = infill.end_of(whole, room, words.encode)
-        suffix = infill.start_of(hole.suffix, room, words.encode)
+        prefix = infill.end_of(whole, room, self._encode)
+        suffix = infill.start_of(hole.suffix, room, self._encode)
         fits = len(header) + len(prefix) + len(suffix) <= room
         if not fits:  # a header says less than the code around the cursor
-            header, prefix = [], infill.end_of(whole.removeprefix(line), room, words.encode)
+            header, prefix = [], infill.end_of(whole.removeprefix(line), room, self._encode)
         before, after = infill.share_room(len(prefix), len(suffix), room - len(header))
         kept = infill.last_ids(prefix, before, words), infill.first_ids(suffix, after, words)
         within = hole.header is not None and hole.header.within
@@ -119,5 +125,5 @@ class Prompts:
             if hole.header.within and number == len(hole.header.fields):
                 line = text
             else:
-                ids += self.vocabulary.encode(text)
+                ids += self._encode(text)
         return ids, line

@@ -118,7 +118,14 @@ class Session:
 
         Both are encoded as one string; see `Prompts.scored`.
         """
-        return self.engine.loglikelihood([self._prompts.scored(*pair) for pair in pairs])
+        batch: list[tuple[list[int], list[int]] | GenerationError] = []
+        for pair in pairs:
+            try:
+                batch.append(self._prompts.scored(*pair))
+            except GenerationError as error:
+                batch.append(error)
+        found = iter(self.engine.loglikelihood([one for one in batch if not isinstance(one, GenerationError)]))
+        return [one if isinstance(one, GenerationError) else next(found) for one in batch]
 
     def run(self, asks: Iterable[Ask]) -> Iterator[Completion | GenerationError]:
         """Many at once, in the order asked; one that failed is its error, and the others go on."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal, Unpack, cast, get_args
 
@@ -92,14 +91,7 @@ class Endpoint:
         """
         needs("loglikelihood", self.capabilities, self.server.url, "it does not echo log-probabilities of a prompt")
 
-        def scored(pair: tuple[str, str]) -> Likelihood | GenerationError:
-            try:
-                return self._likelihood(*pair)
-            except GenerationError as error:
-                return error
-
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return list(pool.map(scored, pairs))
+        return list(side_by_side(lambda pair: self._likelihood(*pair), pairs, at_once=self.at_once))
 
     def _answer(self, ask: Ask) -> Completion:
         """Whole, so that it can be asked for again when it breaks off."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TypeVar
 
 from starloom.errors import GenerationError
 from starloom.generate.protocol import Ask, Capability, Completion, Hole
 from starloom.generate.suffix_copy import SuffixCopy
 from starloom.generate.text_stream import Ending
 from starloom.tokens.special import family_named
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
 
 
 class Whole:
@@ -38,25 +44,44 @@ def ending(ask: Ask) -> Ending:
 
 
 def side_by_side(
-    answer: Callable[[Ask], Completion], asks: Iterable[Ask], *, at_once: int
-) -> Iterator[Completion | GenerationError]:
-    """Answers in the order asked, at most `at_once` under way and few more asked for than taken; an error is its own answer."""
+    answer: Callable[[Asked], Answered], asks: Iterable[Asked], *, at_once: int
+) -> Iterator[Answered | GenerationError]:
+    """Answers in the order asked, at most `at_once` under way and few more asked for than taken; an error is its own answer.
+
+    The threads are daemons: a program that ends does not wait for a server.
+    """
     source = iter(asks)
-    window: deque[Future[Completion]] = deque()
-    pool = ThreadPoolExecutor(at_once, thread_name_prefix="starloom-generator")
+    window: deque[Future[Answered]] = deque()
+    queue: SimpleQueue[tuple[Asked, Future[Answered]] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (job := queue.get()) is not None:
+            ask, future = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(answer(ask))
+                except BaseException as error:  # goes to who takes the answer
+                    future.set_exception(error)
+
+    for _ in range(at_once):
+        threading.Thread(target=work, name="starloom-generator", daemon=True).start()
     try:
         while True:
             while len(window) < 2 * at_once and (ask := next(source, None)) is not None:
-                window.append(pool.submit(answer, ask))
+                window.append(Future())
+                queue.put((ask, window[-1]))
             if not window:
                 return
             try:
-                result: Completion | GenerationError = window.popleft().result()
+                result: Answered | GenerationError = window.popleft().result()
             except GenerationError as error:
                 result = error
             yield result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in window:
+            future.cancel()
+        for _ in range(at_once):
+            queue.put(None)
 
 
 def frame_text(hole: Hole, family: str) -> str:
