@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import argparse
+import random
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -104,6 +107,12 @@ def test_an_early_return_above_the_line_of_the_cursor_stays() -> None:
     assert trimmed("def f(items):\n    ", inner, "return total\n    more()\n") == inner
 
 
+def test_a_line_that_ends_in_the_same_words_is_another_line() -> None:
+    suffix = "total = count(values)\n    return total\n"
+    assert trimmed("def f(values):\n    ", "subtotal = count(values)\n    ", suffix) == "subtotal = count(values)\n    "
+    assert trimmed("def f(values):\n    ", "sub" + suffix + "more", suffix) == "sub"  # two lines are no chance
+
+
 def test_a_copy_that_the_suffix_would_join_on_one_line_goes_however_it_is_indented() -> None:
     assert trimmed("def f():\n    ", "if x:\n        return total", "return total\n") == "if x:\n        "
 
@@ -144,3 +153,21 @@ def test_a_word_that_goes_on_is_no_copy() -> None:
 def test_a_suffix_in_one_endless_line_is_compared_as_far_as_it_is_looked_at() -> None:
     suffix = "\n" + "data, " * 1000
     assert trimmed("x = [", "1,\n" + suffix.strip()[:4000] + "and on", suffix) == "1,"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_in_real_code_what_is_meant_stays_and_what_is_copied_goes(seed: int) -> None:
+    """Gaps of whole lines and to the ends of lines, in a module that every Python has; then 1 to 6 lines copied."""
+    chance = random.Random(seed)
+    text = Path(argparse.__file__).read_text()
+    starts = [0, *(at + 1 for at, character in enumerate(text) if character == "\n")]
+    for _ in range(150):
+        start = chance.choice(starts[:-12])
+        end = starts[starts.index(start) + chance.randint(1, 6)]
+        if chance.random() < 0.5:  # from within a line to the end of one
+            start, end = chance.randrange(start, end), end - 1
+        prefix, middle, suffix = text[:start], text[start:end], text[end:]
+        assert trimmed(prefix, middle, suffix) == middle
+        copied = "\n".join(suffix.split("\n")[: chance.randint(1, 6)])
+        if sum(map(str.isalnum, copied)) >= SURE:
+            assert trimmed(prefix, middle + copied, suffix, cuts=(start % 7, start % 31)) == middle

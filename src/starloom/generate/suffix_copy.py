@@ -6,8 +6,9 @@ stands there twice; whatever merely resembles it stays:
 - To be sure takes whole lines with SURE letters or digits in all; `)` or `end` may well come twice. A text that broke off
   in the middle of a line may have less of that line.
 - A copy that the model writes on from counts once it has LINES_MORE lines more.
-- A line that is indented otherwise is another line (`return total`, one level deeper, is an early return), except where the
-  text after the cursor would otherwise be joined to its own copy on one line.
+- A line that is indented otherwise is another line (`return total`, one level deeper, is an early return), and a line that
+  merely ends in the same words is another (`subtotal = 1`), unless the next line is copied as well, or the text after the
+  cursor would otherwise be joined to its own copy on one line.
 - Blank lines before a copy, and carriage returns, may differ from the suffix's.
 """
 
@@ -96,7 +97,15 @@ class SuffixCopy:
         if self._cursor is None or "\n" not in text:
             return match
         before = (self._line + self.held[:start]).rpartition("\n")[2].replace("\r", "")
-        return match if before == self._cursor else _Match("no")
+        if before == self._cursor:
+            return match
+        rest = text.partition("\n")[2]
+        another = not before.strip(BLANK) or _in_word(
+            before[-1] + text[0]
+        )  # indented otherwise, or `subtotal` for `total`
+        if another and sum(map(str.isalnum, rest)) < SURE:
+            return _Match("maybe") if match.verdict == "maybe" else _Match("no")
+        return match
 
     def _match_own_line(self, text: str, *, first: bool) -> _Match:
         said = text.lstrip(BLANK)
@@ -115,6 +124,11 @@ class SuffixCopy:
         if text.startswith(self._head) and (text[len(self._head)] == "\n" or not self._whole):
             return _Match("sure")
         return _Match("no")
+
+
+def _in_word(pair: str) -> bool:
+    """Whether two characters stand within one word."""
+    return all(character.isalnum() or character == "_" for character in pair)
 
 
 def _blanks(text: str) -> str:
@@ -140,4 +154,5 @@ def _head(text: str) -> tuple[str, int, bool]:
             break
     if not least:
         return "", 0, True
-    return text[:end], least, end == len(text) or text[end] == "\n"
+    head = text[:end].rstrip("\n")
+    return head, least, len(head) == len(text) or text[len(head)] == "\n"
