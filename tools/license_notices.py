@@ -2,8 +2,9 @@
 
     python tools/license_notices.py SITE_PACKAGES/licensedcode/data
 
-A rule is a wording in which a license is granted or named. Of each of twelve words or more: the checksum of its first
-six words, its length, the checksum of all of it, and the SPDX ids that it stands for. The wordings are not shipped.
+A rule is a wording in which a license is granted or named. Of each of six words or more: the checksum of its first six
+words, its length, the checksum of all of it, and the SPDX ids that it stands for. A short one that stands in the text of
+another license (MPL-2.0 names the GNU ones) is left out. The wordings are not shipped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import yaml
 from starloom.corpus.license_grams import RUN, words_of
 
 TARGET = Path(__file__).parents[1] / "src/starloom/corpus/data/license_notices.parquet"
-LEAST = 12  # words
+LEAST = RUN  # words
+LONG = 12  # words; our choice: a text that holds this much of another's wording quotes it
 NO_LICENSE = (
     "unknown",
     "warranty",
@@ -32,6 +34,7 @@ NO_LICENSE = (
     "disclaimer",
     "commercial-license",
 )
+Key = tuple[int, int, int]  # checksum of the first words, length, checksum of all
 
 
 def parts(path: Path) -> tuple[dict[str, Any], str] | None:
@@ -42,13 +45,29 @@ def parts(path: Path) -> tuple[dict[str, Any], str] | None:
     return about, found[2]
 
 
+def quoted(words: list[str], wordings: set[Key]) -> set[Key]:
+    """Those of the wordings that stand in a text."""
+    found = set()
+    starts = {key[0] for key in wordings}
+    for at in range(len(words) - RUN + 1):
+        start = zlib.crc32(" ".join(words[at : at + RUN]).encode())
+        if start in starts:
+            for length in range(RUN, LONG):
+                key = start, length, zlib.crc32(" ".join(words[at : at + length]).encode())
+                if key in wordings:
+                    found.add(key)
+    return found
+
+
 def main() -> None:
     data = Path(sys.argv[1])
     known: dict[str, str] = {}
+    texts: dict[str, list[str]] = {}
     for path in sorted((data / "licenses").glob("*.LICENSE")):
         if (one := parts(path)) is not None and one[0].get("spdx_license_key") and not one[0].get("is_exception"):
             known[one[0]["key"]] = one[0]["spdx_license_key"]
-    rows: dict[tuple[int, int, int], list[str]] = {}
+            texts[known[one[0]["key"]]] = words_of(one[1])
+    rows: dict[Key, list[str]] = {}
     for path in sorted((data / "rules").glob("*.RULE")):
         one = parts(path)
         if one is None:
@@ -65,6 +84,10 @@ def main() -> None:
             continue
         start = zlib.crc32(" ".join(words[:RUN]).encode())
         rows[start, len(words), zlib.crc32(" ".join(words).encode())] = names
+    for license_, words in texts.items():
+        for key in quoted(words, {key for key in rows if key[1] < LONG}):
+            if license_ not in rows[key]:
+                del rows[key]
     ordered = sorted(rows.items())
     table = pa.table(
         {

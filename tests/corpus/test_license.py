@@ -589,6 +589,45 @@ def test_known_wordings_are_found_word_for_word_but_not_inside_of_a_license() ->
     assert license_grams.noticed(words[:20], runs[:15], license_grams.covered(words, runs, [])[:20]) == set()
 
 
+X11 = MIT + " IN THE SOFTWARE. Except as contained in this notice, the name of {} shall not be used in advertising."
+VIEWS = """ The views and conclusions contained in the software and documentation are those of the authors and should not
+be interpreted as representing official policies."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (X11.format("the X Consortium"), ("X11",)),
+        (X11.format("The Open Group"), ("MIT-open-group",)),
+        (X11.format("the XFree86 Project"), ("LicenseRef-scancode-xfree86-1.0",)),
+        (X11.format("The Open Group") + MIT, ("MIT", "MIT-open-group")),
+        (BSD_HEAD + VIEWS, ("BSD-2-Clause-Views",)),
+        (BSD_HEAD + VIEWS + BSD_HEAD, ("BSD-2-Clause", "BSD-2-Clause-Views")),
+        (BSD_3 + VIEWS, ("BSD-3-Clause",)),
+    ],
+)
+def test_a_clause_or_whose_name_it_protects_makes_another_variant(text: str, expected: tuple[str, ...]) -> None:
+    assert recognize(text) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["License: MPL-2.0", "license_expression: mpl-2.0", '"licenseId": "MPL-2.0",', '  "license": "MPL-2.0"'],
+)
+def test_a_line_in_a_list_of_software_names_a_license(line: str) -> None:
+    assert recognize(f"Some software\n{line}\nand more of it") == ("MPL-2.0",)
+    assert recognize(f"Some software\n{line.replace('MPL-2.0', 'ours').replace('mpl-2.0', 'ours')}\nand more") == ()
+
+
+def test_a_short_wording_names_a_license_only_where_no_other_license_says_it() -> None:
+    """The text of MPL-2.0 names three GNU licenses, and is under none of them."""
+    secondary = (
+        "means either the GNU General Public License, Version 2.0, the GNU Lesser General Public License, Version 2.1"
+    )
+    assert recognize(f"Secondary License {secondary}, the GNU Affero General Public License, Version 3.0") == ()
+    assert recognize("The following components are provided under the SIL Open Font License 1.1.") == ("OFL-1.1",)
+
+
 def test_what_a_license_says_of_the_public_domain_is_no_dedication() -> None:
     assert recognize("The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain",)
     assert recognize(MIT + "The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain", "MIT")

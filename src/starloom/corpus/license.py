@@ -278,7 +278,7 @@ def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], fold
 class License(Stage):
     """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     files: Stage
 
     def produce(self, work: Work) -> None:

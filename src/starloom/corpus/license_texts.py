@@ -22,17 +22,10 @@ from starloom.corpus.license_grams import (
     own_share,
     words_of,
 )
+from starloom.corpus.license_variants import bsd, hpnd, isc, mit
 
 LONGEST_TEXT = 1 << 20  # characters looked at; the longest bundles of licenses have a few hundred thousand
 
-_MIT = "permission is hereby granted free of charge to any person obtaining a copy of this software and associated"
-_BSD = "redistribution and use in source and binary forms with or without modification are permitted"
-_ISC = (
-    r"permission to use copy modify and (?:or )?distribute this software for any purpose with or without fee is hereby"
-)
-_HPND = (
-    "permission to use copy modify and distribute this software and its documentation for any purpose and without fee"
-)
 _ZLIB = "altered source versions must be plainly marked as such"
 
 # (SPDX id, phrase): the phrase alone is enough
@@ -120,7 +113,9 @@ _PUBLIC_DOMAIN = "LicenseRef-scancode-public-domain"
 _INTO_PUBLIC_DOMAIN = re.compile(r"(?:in|into|to) the public domain(?! worldwide| dedication| no restrictions)")
 _STATED = (
     (
-        re.compile(r"(?:licensed|released|distributed|available) under (?:the )?(?:terms of )?(?:the )?mit licen[cs]e"),
+        re.compile(
+            r"(?:licensed|released|distributed|available) (?:under|on) (?:the )?(?:terms of )?(?:the )?mit licen[cs]e"
+        ),
         "MIT",
     ),
     (re.compile(r"\b(?:2|two) clause bsd|bsd (?:2|two) clause|simplified bsd licen[cs]e"), "BSD-2-Clause"),
@@ -131,12 +126,20 @@ _STATED = (
     (_INTO_PUBLIC_DOMAIN, _PUBLIC_DOMAIN),
 )
 _MODELS = (  # texts that many others quote whole; a phrase knows their variants better
-    {"BSD-2-Clause", "BSD-3-Clause", "BSD-4-Clause"}, {"MIT", "MIT-0", "X11"}, {"HPND", "MIT-CMU"}, {"0BSD", "ISC"}, {"Zlib"},
-)  # fmt: skip
+    {"BSD-2-Clause", "BSD-2-Clause-Views", "BSD-3-Clause", "BSD-4-Clause"},
+    {"LicenseRef-scancode-xfree86-1.0", "MIT", "MIT-0", "MIT-open-group", "X11"},
+    {"HPND", "MIT-CMU"},
+    {"0BSD", "ISC"},
+    {"Zlib"},
+)
 _VARIANT = 0.95  # share of a license's text that must be there to take the place of what phrases saw; our choice
 _A_NAME = 40  # characters: a file that says no more than "Apache 2.0"
 _GNU_NAME = re.compile(r"[AL]?GPL-")
-_LINE = re.compile(r"^[ \t#*/;-]{0,8}(?:SPDX-License-Identifier|License):[ \t]*([^\n]{2,120})$", re.MULTILINE)
+_LINE = re.compile(
+    r"^[ \t#*/;-]{0,8}(?:(?:SPDX-License-Identifier|License|license_expression):[ \t]*([^\n]{2,120})"
+    r"|\"license(?:Id|_expression)?\": ?\"([^\n\"]{2,120})\",?)$",
+    re.MULTILINE,
+)
 _PAGE = re.compile(r"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 
 
@@ -203,7 +206,7 @@ def plain(text: str) -> str:
 
 def _by_phrases(words: str) -> set[str]:
     found = {name for name, phrase in _PHRASES if phrase in words}
-    found |= _mit(words) | _bsd(words) | _isc(words) | _hpnd(words) | _gnu_notices(words, found)
+    found |= mit(words) | bsd(words) | isc(words) | hpnd(words) | _gnu_notices(words, found)
     if _ZLIB in words and "Libpng" not in found:
         found.add("Zlib")
     for noncommercial, kind, major, minor in _CREATIVE_COMMONS.findall(words) + _COMMONS_ADDRESS.findall(words):
@@ -227,54 +230,6 @@ def _by_phrases(words: str) -> set[str]:
     return found
 
 
-def _mit(words: str) -> set[str]:
-    grants = words.count(_MIT) - words.count("university of illinois ncsa open source license")  # which grants so too
-    if grants <= 0:
-        return set()
-    notices = words.count("this permission notice shall be included in all copies or substantial portions")
-    notices += words.count("this permission notice including the next paragraph shall be included in all copies or")
-    x11 = len(
-        re.findall(r"in the software except as contained in this notice the names? .{1,80}? shall not be used", words)
-    )
-    found = {"X11"} if x11 else set()
-    if grants > notices:
-        found.add("MIT-0")
-    if notices > x11:
-        found.add("MIT")
-    return found
-
-
-def _bsd(words: str) -> set[str]:
-    grants = words.count(_BSD)
-    if not grants:
-        return set()
-    advertising = words.count("all advertising materials mentioning features or use of this software")
-    endorsement = len(re.findall(r"(?:endorse|endorse or|or) promote products derived from", words))
-    unchanged = words.count("in this position and unchanged")
-    grants -= unchanged  # which ScanCode lists apart
-    found = {"BSD-4-Clause"} if advertising else set()
-    if unchanged:
-        found.add("LicenseRef-scancode-bsd-unchanged")
-    if endorsement > advertising:
-        found.add("BSD-3-Clause")
-    if grants > max(endorsement, advertising):
-        found.add("BSD-2-Clause")
-    return found
-
-
-def _isc(words: str) -> set[str]:
-    grants = len(re.findall(_ISC, words))
-    kept = len(re.findall(_ISC + r" granted provided that the above copyright notice", words))
-    return ({"ISC"} if kept else set()) | ({"0BSD"} if grants > kept else set())
-
-
-def _hpnd(words: str) -> set[str]:
-    grants = words.count(_HPND)
-    agreed = words.count("you have read understood and will comply with the following terms and conditions permission")
-    found = {"MIT-CMU"} if grants and agreed else set()
-    return found | ({"HPND"} if grants > agreed else set())
-
-
 def _gnu_notices(words: str, found: set[str]) -> set[str]:
     """Notices of a GNU license and its version, but where that license's own text shows how such a notice looks."""
     family = {"": "GPL", "lesser ": "LGPL", "library ": "LGPL", "affero ": "AGPL"}
@@ -295,5 +250,5 @@ def _gnu_notices(words: str, found: set[str]) -> set[str]:
 
 def _named_lines(text: str) -> set[str]:
     """Ids behind `License:` and `SPDX-License-Identifier:` lines, as lists of bundled software have them."""
-    expressions = (as_expression(line.strip()) for line in _LINE.findall(text[:LONGEST_TEXT]))
+    expressions = (as_expression((one or other).strip()) for one, other in _LINE.findall(text[:LONGEST_TEXT]))
     return {name for expression in expressions if expression is not None for name in ids(expression)}

@@ -1,0 +1,81 @@
+"""Licenses that differ from one another by a clause: MIT and X11, the BSD ones, ISC, HPND.
+
+What is covered: files with several of them. The common phrase and each clause are counted, which tells how many texts
+of each variant there are. What is not covered: which of the texts is whose.
+"""
+
+from __future__ import annotations
+
+import re
+
+_MIT = "permission is hereby granted free of charge to any person obtaining a copy of this software and associated"
+_BSD = "redistribution and use in source and binary forms with or without modification are permitted"
+_ISC = (
+    r"permission to use copy modify and (?:or )?distribute this software for any purpose with or without fee is hereby"
+)
+_HPND = (
+    "permission to use copy modify and distribute this software and its documentation for any purpose and without fee"
+)
+_X11 = re.compile(r"in the software except as contained in this notice the names? (.{1,80}?) shall not be used")
+_X11_HOLDERS = (  # whose name it is tells the variant
+    (re.compile(r"of (?:the open group|(?:the )?copyright holders)"), "MIT-open-group"),
+    (
+        re.compile(r"of the (?:xfree86 project(?! inc)|authors or their institutions|copyright holder s and author s)"),
+        "LicenseRef-scancode-xfree86-1.0",
+    ),
+)
+_VIEWS = (
+    "the views and conclusions contained in the software and documentation are those of the authors and should not be"
+)
+
+
+def mit(words: str) -> set[str]:
+    grants = words.count(_MIT) - words.count("university of illinois ncsa open source license")  # which grants so too
+    grants -= words.count("furnished to do so provided that the above copyright notice")  # ICU
+    if grants <= 0:
+        return set()
+    notices = words.count("this permission notice shall be included in all copies or substantial portions")
+    notices += words.count("this permission notice including the next paragraph shall be included in all copies or")
+    x11 = [
+        next((name for pattern, name in _X11_HOLDERS if pattern.fullmatch(holder)), "X11")
+        for holder in _X11.findall(words)
+    ]
+    found = set(x11)
+    if grants > notices:
+        found.add("MIT-0")
+    if notices > len(x11):
+        found.add("MIT")
+    return found
+
+
+def bsd(words: str) -> set[str]:
+    grants = words.count(_BSD)
+    if not grants:
+        return set()
+    advertising = words.count("all advertising materials mentioning features or use of this software")
+    endorsement = len(re.findall(r"(?:endorse|endorse or|or) promote products derived from", words))
+    unchanged = words.count("in this position and unchanged")
+    grants -= unchanged  # which ScanCode lists apart
+    found = {"BSD-4-Clause"} if advertising else set()
+    if unchanged:
+        found.add("LicenseRef-scancode-bsd-unchanged")
+    if endorsement > advertising:
+        found.add("BSD-3-Clause")
+    if grants > max(endorsement, advertising):
+        two = grants - max(endorsement, advertising)
+        views = words.count(_VIEWS)
+        found |= ({"BSD-2-Clause-Views"} if views else set()) | ({"BSD-2-Clause"} if two > views else set())
+    return found
+
+
+def isc(words: str) -> set[str]:
+    grants = len(re.findall(_ISC, words))
+    kept = len(re.findall(_ISC + r" granted provided that the above copyright notice", words))
+    return ({"ISC"} if kept else set()) | ({"0BSD"} if grants > kept else set())
+
+
+def hpnd(words: str) -> set[str]:
+    grants = words.count(_HPND)
+    agreed = words.count("you have read understood and will comply with the following terms and conditions permission")
+    found = {"MIT-CMU"} if grants and agreed else set()
+    return found | ({"HPND"} if grants > agreed else set())
