@@ -199,7 +199,8 @@ def load(
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise CheckpointError(f"there is no model folder at {path}; `starloom run quickstart` trains one")
+        hint = "; starloom.generator opens servers and files" if ":" in str(path) else ""
+        raise CheckpointError(f"there is no model folder at {path}; `starloom run quickstart` trains one{hint}")
     stop_ids = checkpoint.stop_ids(folder)
     vocabulary = Vocabulary.load(folder)
     if stop_ids and vocabulary.end_of_document not in stop_ids:

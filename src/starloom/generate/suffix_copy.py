@@ -99,7 +99,7 @@ class SuffixCopy:
         before = (self._line + self.held[:start]).rpartition("\n")[2].replace("\r", "")
         if before == self._cursor:
             return match
-        rest = text.partition("\n")[2]
+        rest = text[: len(self._head)].partition("\n")[2]
         another = not before.strip(BLANK) or _in_word(
             before[-1] + text[0]
         )  # indented otherwise, or `subtotal` for `total`
