@@ -73,7 +73,8 @@ def load_peer(folder: Path) -> Any:
 
 
 def prompts_of(config: GPTBigCodeConfig, batch: int, length: int) -> list[list[int]]:
-    return np.random.default_rng(0).integers(5, config.vocab_size, (batch, length)).tolist()
+    prompts: list[list[int]] = np.random.default_rng(0).integers(5, config.vocab_size, (batch, length)).tolist()
+    return prompts
 
 
 def timed(generate: Generate, prompts: list[list[int]], count: int) -> tuple[float, float, list[list[int]]]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 GRAMS = (3, 2)  # ids that must agree, the longer first (our choice; 4 finds less, 1 is noise)
 LONGEST = 8  # ids of a guess (our choice: more cost rows and are seldom right to the end)
+FIRST = 2  # ids of the first guess (our choice: sampled code is seldom guessed right, and it costs little to find out)
+MARGIN = 1.5  # times the share that must be right, for the count of right ones varies (our choice)
 WINDOW = 64  # guessed ids that the share of right ones is taken over, older ones fading (our choice)
 FIRST_PAUSE, LONGEST_PAUSE = 16, 256  # ids drawn without guesses where they did not pay; each pause twice the last
 
@@ -25,7 +27,7 @@ class Drafter:
             tuple[int, ...], int
         ] = {}  # ids → the place after their last occurrence that something follows
         self._known = 0  # places before this one are in the table
-        self._length = LONGEST // 2
+        self._length = FIRST
         self._guessed = self._right = 0.0  # over the window
         self._resume = 0  # length of the sequence from which to guess again
         self._pause = FIRST_PAUSE
@@ -57,11 +59,11 @@ class Drafter:
         self._guessed = self._guessed * fade + guessed
         self._right = self._right * fade + right
         self._length = min(LONGEST, 2 * self._length) if right == guessed else right + 1
-        if self._guessed >= LONGEST and self._right < needed * self._guessed:
+        if self._guessed >= 2 * FIRST and self._right < min(1.0, MARGIN * needed) * self._guessed:
             self._resume = length + self._pause
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             self._guessed = self._right = 0.0
-            self._length = LONGEST // 2
+            self._length = FIRST
         elif self._guessed >= WINDOW / 2:
             self._pause = FIRST_PAUSE
 

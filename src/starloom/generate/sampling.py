@@ -129,7 +129,8 @@ def keep_top_p(probabilities: Probabilities, p: float) -> Ids:
         return likely
     kept = weights > falling[count - 1]
     kept[np.flatnonzero(weights == falling[count - 1])[: count - int(kept.sum())]] = True
-    return likely[kept]
+    result: Ids = likely[kept]
+    return result
 
 
 def candidates(logits: Logits, sampling: Sampling) -> tuple[Ids, Probabilities]:
