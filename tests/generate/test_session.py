@@ -383,3 +383,11 @@ def test_half_a_surrogate_pair_is_one_ask_s_error_and_the_others_go_on() -> None
     found = session.loglikelihood([("a", "b"), ("a", "\ud800"), ("a", "c")])
     assert [isinstance(one, GenerationError) for one in found] == [False, True, False]
     assert [found[0], found[2]] == session.loglikelihood([("a", "b"), ("a", "c")])
+
+
+def test_samples_of_a_prompt_share_its_computation() -> None:
+    words = vocabulary()
+    backend = NumpyBackend(words.rows, context=120)
+    prompt = "def hello(world):\n    return world\n" * 4
+    Session(backend, words).samples(prompt, 4, temperature=1.0, max_tokens=3)
+    assert backend.shared == 3 * (len(words.encode(prompt)) - 1)
