@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import says
 
-from starloom.errors import GenerationError, SourceError
+from starloom.errors import BusyError, GenerationError, SourceError
 from starloom.generate.generators.completions_file import CompletionsFile, digest, write
 from starloom.generate.protocol import Ask, Completion, Generator, Hole, Prompt, Settings, samples_of
 
@@ -66,6 +66,21 @@ def test_what_a_generator_answered_is_in_the_file_and_a_killed_run_goes_on(
         one.text for one in answers if isinstance(one, Completion)
     ]
     assert list(write(Writer(), asks, path)) == list(file.run(asks))  # type: ignore[arg-type]
+
+
+def test_what_is_asked_twice_is_asked_for_once_and_written_once(tmp_path: Path) -> None:
+    path, writer = tmp_path / "c.jsonl", Writer()
+    asked: list[Ask] = [Prompt("x"), Prompt("y"), Prompt("x", Settings(max_tokens=3))]
+    first, _, third = write(writer, asked, path)  # type: ignore[arg-type]
+    assert first is third
+    assert len(writer.asked) == len(path.read_text().splitlines()) == 2
+
+
+def test_two_processes_do_not_write_one_file(tmp_path: Path) -> None:
+    first = write(Writer(), [Prompt("x"), Prompt("y")], tmp_path / "c.jsonl")  # type: ignore[arg-type]
+    next(first)
+    with pytest.raises(BusyError, match=r"another process writes .*c\.jsonl"):
+        next(write(Writer(), [Prompt("z")], tmp_path / "c.jsonl"))  # type: ignore[arg-type]
 
 
 def test_an_error_is_given_and_not_written(tmp_path: Path) -> None:

@@ -339,7 +339,22 @@ def test_a_key_comes_from_a_variable_by_name_and_shows_nowhere(monkeypatch: pyte
         open_endpoint("https://example.org", "m", key="SOME_KEY")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "file:///etc/passwd", "https://user:pw@host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "ftp://x",
+        "http://",
+        "file:///etc/passwd",
+        "https://user:pw@host",
+        "http://h:99999",
+        "http://[",
+        "http://h:x",
+        "http://h/a b",
+        "http://h/\r\nX: y",
+        "http://h?x=1",
+    ],
+)
 def test_an_address_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ConfigError, match=r"no address of a server|holds a password"):
         open_endpoint(url, "m")

@@ -11,6 +11,7 @@ completion is then missing, by name.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Unpack
 
-from starloom.errors import GenerationError, SourceError
+from starloom.errors import BusyError, GenerationError, SourceError
 from starloom.generate.generators.whole import Whole, ending
 from starloom.generate.protocol import (
     Ask,
@@ -132,23 +133,35 @@ def read(path: Path) -> dict[str, dict[int, Completion]]:
 def write(generator: Generator, asks: Iterable[Ask], path: Path) -> Iterator[Completion | GenerationError]:
     """Ask a generator for what the file does not hold yet, and append each answer as it comes; a killed run goes on.
 
-    Gives every answer in the order asked, old ones from the file; an error is given and not written.
+    Gives every answer in the order asked, old ones from the file; an error is given and not written. What is asked twice is
+    asked for once. Raises BusyError while another process writes the file.
     """
-    kept = CompletionsFile(path) if path.exists() else None
     asks = list(asks)
-    new = iter(generator.run([ask for ask in asks if kept is None or not kept.holds(ask)]))
     with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another process writes {path}; wait for it, or write another file") from None
         _end_last_line(path)
+        kept = CompletionsFile(path)
+        wanted: dict[tuple[str, int], Ask] = {}
         for ask in asks:
-            if kept is not None and kept.holds(ask):
+            if not kept.holds(ask):
+                wanted.setdefault((_keys(ask)[0], ask.sample), ask)
+        new = iter(generator.run(wanted.values()))
+        answers: dict[tuple[str, int], Completion | GenerationError] = {}
+        for ask in asks:
+            key = (_keys(ask)[0], ask.sample)
+            if key not in wanted:
                 yield kept._answer(ask)
                 continue
-            answer = next(new)
-            if isinstance(answer, Completion):
-                file.write(json.dumps(_row(ask, answer), ensure_ascii=True).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            yield answer
+            if key not in answers:
+                answer = answers[key] = next(new)
+                if isinstance(answer, Completion):
+                    file.write(json.dumps(_row(ask, answer), ensure_ascii=True).encode() + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            yield answers[key]
 
 
 def _keys(ask: Ask) -> tuple[str, ...]:

@@ -75,8 +75,13 @@ class Server:
     chance: random.Random = field(default_factory=random.Random, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            sound = parts.scheme in ("http", "https") and parts.hostname is not None and parts.port != 0
+            sound = sound and self.url.isascii() and self.url.isprintable() and not {" ", "?", "#"} & {*self.url}
+        except ValueError:  # brackets or a port that cannot be
+            sound = False
+        if not sound:
             raise ConfigError(f"'{self.url}' is no address of a server; write http://HOST:PORT or https://HOST")
         if parts.username or parts.password:
             raise ConfigError(
