@@ -84,6 +84,7 @@ published by the Free Software Foundation, either version 2 of the License, or (
         ("Apache License Version 2.0, January 2004", ("Apache-2.0",)),
         ('Licensed under the Apache License, Version 2.0 (the "License");', ("Apache-2.0",)),
         ("Mozilla Public License Version 2.0", ("MPL-2.0",)),
+        ("Common Public License Version 1.0", ("CPL-1.0",)),
         (GPL_3, ("GPL-3.0-only",)),
         (NOTICE, ("GPL-2.0-or-later",)),
         ("This is free and unencumbered software released into the public domain.", ("Unlicense",)),
@@ -593,6 +594,12 @@ X11 = MIT + " IN THE SOFTWARE. Except as contained in this notice, the name of {
 VIEWS = """ The views and conclusions contained in the software and documentation are those of the authors and should not
 be interpreted as representing official policies."""
 
+ONE_CLAUSE = """Redistribution and use in source and binary forms, with or without modification, are permitted provided
+that the following conditions are met: 1. Redistributions of source code must retain the above copyright notice, this
+list of conditions and the following disclaimer. THIS SOFTWARE IS PROVIDED AS IS. """
+HPND = """Permission to use, copy, modify and distribute this software and its documentation for any purpose and without
+fee is hereby granted, provided that the name of {} not be used in advertising. """
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -604,6 +611,11 @@ be interpreted as representing official policies."""
         (BSD_HEAD + VIEWS, ("BSD-2-Clause-Views",)),
         (BSD_HEAD + VIEWS + BSD_HEAD, ("BSD-2-Clause", "BSD-2-Clause-Views")),
         (BSD_3 + VIEWS, ("BSD-3-Clause",)),
+        (ONE_CLAUSE, ("BSD-1-Clause",)),
+        (ONE_CLAUSE + BSD_HEAD, ("BSD-1-Clause", "BSD-2-Clause")),
+        (HPND.format("IBM"), ("HPND",)),
+        (HPND.format("CMU and The Regents of the University of California"), ("MIT-CMU",)),
+        (HPND.format("M.I.T.") + HPND.format("IBM"), ("HPND", "NTP")),
     ],
 )
 def test_a_clause_or_whose_name_it_protects_makes_another_variant(text: str, expected: tuple[str, ...]) -> None:
@@ -630,7 +642,11 @@ def test_a_short_wording_names_a_license_only_where_no_other_license_says_it() -
 
 def test_what_a_license_says_of_the_public_domain_is_no_dedication() -> None:
     assert recognize("The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain",)
-    assert recognize(MIT + "The checksum code is in the public domain.") == ("LicenseRef-scancode-public-domain", "MIT")
+    for text, name in ((MIT, "MIT"), ("CC0 1.0 Universal. ", "CC0-1.0")):
+        assert set(recognize(text + "The checksum code is in the public domain.")) == {
+            "LicenseRef-scancode-public-domain",
+            name,
+        }
 
 
 @given(st.text(max_size=300))

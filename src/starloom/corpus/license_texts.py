@@ -51,6 +51,8 @@ _PHRASES = (
     ("CC0-1.0", "cc0 1 0 universal"),
     ("CDDL-1.0", "common development and distribution license cddl version 1 0"),
     ("CDDL-1.1", "common development and distribution license cddl version 1 1"),
+    ("CPL-1.0", "common public license version 1 0"),
+    ("CPL-1.0", "common public license v 1 0"),
     ("ECL-2.0", "educational community license version 2 0"),
     ("EPL-1.0", "eclipse public license v 1 0"),
     ("EPL-2.0", "eclipse public license v 2 0"),
@@ -126,9 +128,9 @@ _STATED = (
     (_INTO_PUBLIC_DOMAIN, _PUBLIC_DOMAIN),
 )
 _MODELS = (  # texts that many others quote whole; a phrase knows their variants better
-    {"BSD-2-Clause", "BSD-2-Clause-Views", "BSD-3-Clause", "BSD-4-Clause"},
+    {"BSD-1-Clause", "BSD-2-Clause", "BSD-2-Clause-Views", "BSD-3-Clause", "BSD-4-Clause"},
     {"LicenseRef-scancode-xfree86-1.0", "MIT", "MIT-0", "MIT-open-group", "X11"},
-    {"HPND", "MIT-CMU"},
+    {"HPND", "MIT-CMU", "NTP"},
     {"0BSD", "ISC"},
     {"Zlib"},
 )
@@ -223,8 +225,6 @@ def _by_phrases(words: str) -> set[str]:
     found |= {name for pattern, name in _STATED if pattern.search(words)}
     if not found or "licenses found in license" in words:
         found |= {name for phrase, name in _NAMED_FILES if phrase in words}
-    if found & {"Unlicense", "CC0-1.0"}:
-        found.discard(_PUBLIC_DOMAIN)
     if not found and len(words) < _A_NAME and (stated := named(words)) is not None:
         found = set(ids(stated))
     return found

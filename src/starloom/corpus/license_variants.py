@@ -24,6 +24,12 @@ _X11_HOLDERS = (  # whose name it is tells the variant
         "LicenseRef-scancode-xfree86-1.0",
     ),
 )
+_HPND_HOLDER = re.compile(_HPND + r".{1,300}? names? of (.{1,80}?) not be used in advertising")
+_HPND_HOLDERS = ((re.compile(r"(?:cmu|carnegie mellon)\b.*"), "MIT-CMU"), (re.compile(r"m i t"), "NTP"))
+_ONE_CLAUSE = re.compile(
+    r"redistributions? of source code must retain the above copyright notice this list of conditions and the following"
+    r" disclaimer (?:this|the) software is provided"
+)
 _VIEWS = (
     "the views and conclusions contained in the software and documentation are those of the authors and should not be"
 )
@@ -62,9 +68,10 @@ def bsd(words: str) -> set[str]:
     if endorsement > advertising:
         found.add("BSD-3-Clause")
     if grants > max(endorsement, advertising):
-        two = grants - max(endorsement, advertising)
-        views = words.count(_VIEWS)
-        found |= ({"BSD-2-Clause-Views"} if views else set()) | ({"BSD-2-Clause"} if two > views else set())
+        one, views = len(_ONE_CLAUSE.findall(words)), words.count(_VIEWS)
+        found |= ({"BSD-1-Clause"} if one else set()) | ({"BSD-2-Clause-Views"} if views else set())
+        if grants - max(endorsement, advertising) > one + views:
+            found.add("BSD-2-Clause")
     return found
 
 
@@ -78,4 +85,6 @@ def hpnd(words: str) -> set[str]:
     grants = words.count(_HPND)
     agreed = words.count("you have read understood and will comply with the following terms and conditions permission")
     found = {"MIT-CMU"} if grants and agreed else set()
-    return found | ({"HPND"} if grants > agreed else set())
+    holders = _HPND_HOLDER.findall(words) if grants else []
+    other = [name for holder in holders for pattern, name in _HPND_HOLDERS if pattern.fullmatch(holder)]
+    return found | set(other) | ({"HPND"} if grants > agreed + len(other) else set())
