@@ -123,3 +123,17 @@ def test_many_copies_cost_little() -> None:
     chain = [(n, n + 1, 1.0) for n in range(50_000)]
     reasons = reasons_to_drop([True] * 50_001, range(50_001), [Duplicates("exact", chain)])
     assert reasons[0] is None and set(reasons[1:]) == {"exact"}
+
+
+def test_rows_of_which_one_is_wanted_say_nothing_about_what_else_is_like_them() -> None:
+    """Rows 0 and 1 are commits of one file, 0 opted out; 2 is like 0 alone: it is no commit of that file."""
+    kept = [False, True, True]
+    near = Duplicates("near", [(0, 2, 0.8)])
+    commits = Duplicates("commit", [(0, 1, 1.0)], same_content=False)
+    for every in ([near, commits], [commits, near]):
+        assert reasons_to_drop(kept, [0, 1, 2], every) == [None, None, None]
+
+
+def test_of_the_commits_of_a_file_one_stays_also_when_one_between_them_is_gone() -> None:
+    commits = Duplicates("commit", [(0, 1, 1.0), (1, 2, 1.0)], same_content=False)
+    assert reasons_to_drop([True, False, True], [0, 1, 2], [commits]) == [None, None, "commit"]

@@ -261,3 +261,12 @@ def test_personal_data_is_found_by_path(tmp_path: Path) -> None:
     assert [row["keep"] for row in paths.values()] == [True] * 3
     assert [(span["start"], span["end"], span["reason"]) for span in paths[b"a.py"]["spans"]] == [(2, 13, "EMAIL")]
     assert found.manifest["summary"] == "1 of 3 files (EMAIL 1)"
+
+
+def test_an_address_in_a_path_is_redacted_in_the_control_that_names_the_file(tmp_path: Path) -> None:
+    folder = plant(tmp_path / "code", {"users/jane.doe0@bigcorp.io/v1.2.3.4/a.py": b"x = 1\n"})
+    files = Read(f"folder:{folder}")
+    for layout in ("starcoder", "starcoder2"):
+        [row] = rows(made(Mix(files, layout=layout, metadata=1.0, redact=FindPII(files)), tmp_path / "store"))
+        assert "bigcorp" not in str(row["parts"])
+        assert [part["text"] for part in row["parts"] if part["field"] == "path"] == ["users/", "/v1.2.3.4/a.py"]

@@ -6,6 +6,7 @@ import dataclasses
 import html.parser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from starloom.corpus.html_text import visible_text
 from starloom.corpus.origin import AUTO_GENERATED, documentation
 from starloom.corpus.origin import generated as how_generated
 from starloom.corpus.origin import vendored as are_vendored
-from starloom.corpus.rules import reasons_against
+from starloom.corpus.rules import reasons_against, verdicts_of
 from starloom.corpus.rules_published import (
     alphabetic,
     comments,
@@ -342,3 +343,11 @@ def test_no_rule_takes_more_than_linear_time(piece: str) -> None:
 
 def test_a_rule_of_the_set_can_be_set_from_the_command_line() -> None:
     assert rule(comments).with_setting("least", "0.05").settings == (("least", 0.05), ("most", 0.8))
+
+
+def test_an_issue_is_not_asked_for_a_license_and_a_commit_is() -> None:
+    columns = {"id": [b"0" * 16] * 3, "unread": [None] * 3, "repository": ["r"] * 3, "path": [b"p"] * 3,
+               "text": ["words"] * 3, "kind": ["issue", "pull_request", "commit"]}  # fmt: skip
+    nothing = pa.table({"value": pa.nulls(3, pa.string())})
+    table = verdicts_of(pa.table(columns), nothing, nothing, rule_set("starcoder"))
+    assert table["reasons"].to_pylist() == [[], [], ["no_license"]]

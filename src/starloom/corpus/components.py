@@ -9,10 +9,15 @@ Edge = tuple[int, int, float]  # two rows, and their Jaccard similarity
 
 
 class Duplicates(NamedTuple):
-    """The verified edges of one de-duplication, and the reason that a dropped row then has."""
+    """The verified edges of one de-duplication, and the reason that a dropped row then has.
+
+    Without `same_content` its components are of rows of which one is wanted, such as the commits of a file, whatever
+    they hold: such a component joins its kept rows, and says nothing about what else is like them.
+    """
 
     reason: str
     edges: Sequence[Edge]
+    same_content: bool = True
 
 
 class Forest:
@@ -46,8 +51,10 @@ def reasons_to_drop(kept: Sequence[bool], ranks: Sequence[Any], every: Iterable[
     joined = Forest(len(kept))
     equal = Forest(len(kept))
     others: list[Edge] = []
-    for reason, edges in every:
-        for one, other, similarity in edges:
+    for reason, edges, same_content in every:
+        if not same_content:
+            _join_kept(joined, edges, kept)
+        for one, other, similarity in edges if same_content else ():
             if similarity == 1.0:
                 equal.join(one, other)
                 joined.join(one, other)
@@ -68,3 +75,14 @@ def reasons_to_drop(kept: Sequence[bool], ranks: Sequence[Any], every: Iterable[
             if keep and row not in survivors and reasons[row] is None:
                 reasons[row] = reason
     return reasons
+
+
+def _join_kept(joined: Forest, edges: Sequence[Edge], kept: Sequence[bool]) -> None:
+    """Join the kept rows of each component, also of those that only a dropped row connects."""
+    whole = Forest(len(kept))
+    for one, other, _ in edges:
+        whole.join(one, other)
+    first: dict[int, int] = {}
+    for row in sorted({row for one, other, _ in edges for row in (one, other)}):
+        if kept[row]:
+            joined.join(first.setdefault(whole.find(row), row), row)

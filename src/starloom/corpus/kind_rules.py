@@ -99,6 +99,7 @@ class OneCommitPerFile(Stage):
     (repository, file))."""
 
     reason: ClassVar[str] = "another_commit_of_the_file"
+    same_content: ClassVar[bool] = False
     files: Stage
 
     def produce(self, work: Work) -> None:

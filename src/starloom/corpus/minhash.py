@@ -84,11 +84,12 @@ def candidates(keys: Iterable[UInt64s], documents: int, largest: int, reach: int
     """Pairs of documents that share a band, as codes first · documents + second, sorted; and how many buckets were large.
 
     `keys` holds one array over the documents for each band. In a bucket of more than `largest` documents each is
-    paired with the `reach` after it only, so that 50,000 files of one kind cost 50,000 · reach pairs and stay joined.
+    paired with the `reach` after it only, in an order by chance that is another in each band: so 50,000 files of one
+    kind cost 50,000 · reach pairs for a band, and stay joined whichever of them are dropped.
     """
     found = np.empty(0, np.uint64)
     large = 0
-    for band in keys:
+    for number, band in enumerate(keys):
         order = np.argsort(band, kind="stable")
         changes = np.flatnonzero(np.diff(band[order])) + 1
         starts = np.concatenate([[0], changes])
@@ -97,8 +98,14 @@ def candidates(keys: Iterable[UInt64s], documents: int, largest: int, reach: int
         pairs = [found]
         for size in np.unique(sizes[sizes > 1]).tolist():
             members = order[starts[sizes == size][:, None] + np.arange(size)]  # [buckets, size], each row ascending
+            if size > largest:
+                by_chance = np.argsort(
+                    scattered(members.astype(np.uint64) + (np.uint64(number) << np.uint64(40))), axis=1
+                )
+                members = np.take_along_axis(members, by_chance, axis=1)
             for distance in range(1, min(size, reach + 1) if size > largest else size):
-                first, second = members[:, :-distance].ravel(), members[:, distance:].ravel()
+                one, other = members[:, :-distance].ravel(), members[:, distance:].ravel()
+                first, second = np.minimum(one, other), np.maximum(one, other)
                 pairs.append(first.astype(np.uint64) * np.uint64(documents) + second.astype(np.uint64))
         if len(pairs) > 1:
             found = np.unique(np.concatenate(pairs))

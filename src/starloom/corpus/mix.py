@@ -28,6 +28,7 @@ from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, aligned, aligned_part, write_table
 
 _FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread", "kind")
+LARGEST_WEIGHT = 100  # times that a document is seen; our choice, far above any published epoch count
 READ_COLUMNS = ["id", "repository", "path", "text", "stars", "kind", "fields"]  # of `Read`, that rows are made of
 
 
@@ -112,7 +113,7 @@ class Mix(Stage):
     reason, or none.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     files: Stage
     attributes: tuple[Stage, ...] = ()
     verdicts: tuple[Stage, ...] = ()
@@ -161,8 +162,12 @@ class Mix(Stage):
 
     def amounts(self) -> Amounts:
         """The settings about amounts and sets, read."""
+        weights = with_numbers(self.weights, "weights of mix")
+        for selector, weight in weights:
+            if weight > LARGEST_WEIGHT:
+                raise ConfigError(f"weights of mix sees {selector} {weight:g} times; {LARGEST_WEIGHT} is the most")
         return Amounts(
-            with_numbers(self.weights, "weights of mix"),
+            weights,
             with_numbers(self.caps, "caps of mix"),
             tuple(Selector.parse(one, "validation of mix") for one in self.validation),
         )
@@ -172,7 +177,7 @@ class Mix(Stage):
         candidates = list(self._candidates(work))
         number = {one.id: position for position, one in enumerate(candidates)}
         duplicates = [
-            Duplicates(stage.reason, _edges(built, number))  # type: ignore[attr-defined]
+            Duplicates(stage.reason, _edges(built, number), getattr(stage, "same_content", True))  # type: ignore[attr-defined]
             for stage, built in zip(self.groups, work.many("groups"), strict=True)
         ]
         apart = [_edges(built, number) for built in work.many("apart")]

@@ -32,10 +32,12 @@ from starloom.errors import ConfigError, suggestion
 from starloom.stage import Facts, Stage, Work, as_json
 from starloom.store import Built, write_table
 
+# Commits, issues and pull requests take no part, as published: a commit holds its file twice, and would be its copy.
+_KINDS = ("file", "notebook")
 _PAIRS = 100_000  # verified by one call of a worker; our choice
 _GATHERED = 4096  # pairs whose signatures are in memory at a time
 LARGEST_BUCKET = 500  # documents of a band that are all compared with each other; our choice
-REACH = 8  # in a larger bucket, how many after it a document is compared with; our choice
+REACH = 3  # in a larger bucket, with how many a document is compared, others in each band; our choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,11 @@ def below_one(similarity: float) -> float:
 
 def _sketch_part(call: tuple[str, Built, Method, int], folder: Path) -> Facts:
     part, files, method, bands = call
-    texts = files.table(part, ["text"])["text"].to_pylist()
+    table = files.table(part, ["text", "kind"])
+    texts = [
+        text if kind in _KINDS else None
+        for text, kind in zip(table["text"].to_pylist(), table["kind"].to_pylist(), strict=True)
+    ]
     return write_sketches(texts, method.unit, method.permutations, bands, folder, folder.name)
 
 
@@ -159,6 +165,7 @@ class NearDedup(Stage):
     are joined by a chain of edges of similarity 1, of which the first stands for all in other edges.
     """
 
+    version: ClassVar[int] = 2
     reason: ClassVar[str] = "near_duplicate"  # why `Mix` drops all but one of a group
     files: Stage
     preset: Preset = "starcoder"

@@ -72,17 +72,30 @@ def apart(entities: Iterable[Entity]) -> list[Entity]:
 
 
 def found_in(files: pa.Table, kinds: Iterable[Kind] = PATTERNS, tagger: Tagger | None = None) -> pa.Table:
-    """The verdict rows of a shard with columns id, text and fields: every file is kept, with the spans to redact."""
+    """The verdict rows of a shard with columns id, path, text and fields: every file is kept, with the spans to redact.
+
+    A path is looked at too, for e-mail addresses and keys (what looks like an address of a machine there is a version).
+    """
     texts: list[str] = [text or "" for text in files["text"].to_pylist()]
     wanted = frozenset(kinds)
     tagged = [[] for _ in texts] if tagger is None else tagger.tag(texts)
     rows = []
-    for document, text, ranges, more in zip(
-        files["id"].to_pylist(), texts, files["fields"].to_pylist(), tagged, strict=True
+    for document, path, text, ranges, more in zip(
+        *(files[name].to_pylist() for name in ("id", "path")), texts, files["fields"].to_pylist(), tagged, strict=True
     ):
         found = apart([*find_pii(text, wanted), *(one for one in more if one.kind in wanted)])
-        rows.append({"id": document, "keep": True, "reasons": [], "spans": list(_spans(ranges, found))})
+        in_path = find_pii(path.decode(), wanted & {"EMAIL", "KEY"}) if is_utf8(path) else []
+        spans = [{"field": "path", "start": one.start, "end": one.end, "reason": one.kind} for one in in_path]
+        rows.append({"id": document, "keep": True, "reasons": [], "spans": [*spans, *_spans(ranges, found)]})
     return table_of(rows, VERDICT)
+
+
+def is_utf8(path: bytes) -> bool:
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _spans(ranges: Sequence[Mapping[str, Any]] | None, found: Iterable[Entity]) -> Iterable[dict[str, Any]]:
@@ -99,7 +112,7 @@ def _loaded(load: Callable[[str], Tagger], checkpoint: str) -> Tagger:
 def _find_part(call: tuple[str, Built, tuple[Kind, ...], Callable[[str], Tagger] | None, str], folder: Path) -> Facts:
     part, files, kinds, load, checkpoint = call
     tagger = None if load is None else _loaded(load, checkpoint)
-    table = found_in(files.table(part, ["id", "text", "fields"]), kinds, tagger)
+    table = found_in(files.table(part, ["id", "path", "text", "fields"]), kinds, tagger)
     write_table(folder / part, table)
     spans = table["spans"].to_pylist()
     found = Counter(span["reason"] for row in spans for span in row)
@@ -114,7 +127,7 @@ class FindPII(Stage):
     `checkpoint`; without one, `kinds` are those that patterns find.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     files: Stage
     kinds: tuple[Kind, ...] = PATTERNS

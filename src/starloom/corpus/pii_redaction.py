@@ -108,13 +108,14 @@ def changes(
 
 
 def changes_of(files: pa.Table, spans: pa.Table, style: Redaction, seed: int) -> dict[bytes, dict[str, list[Change]]]:
-    """Document → its changes, for rows with columns id, text and fields and the verdict's rows about the same documents."""
+    """Document → its changes, for rows with columns id, path, text and fields and the verdict's rows about the same ones."""
     found = {}
-    for document, text, ranges, said in zip(
-        *(files[name].to_pylist() for name in ("id", "text", "fields")), spans["spans"].to_pylist(), strict=True
+    for document, path, text, ranges, said in zip(
+        *(files[name].to_pylist() for name in ("id", "path", "text", "fields")), spans["spans"].to_pylist(), strict=True
     ):
         if said:
-            fields = {one.name: one.text.encode() for one in fields_of(text, ranges)} | {"text": text.encode()}
+            fields = {one.name: one.text.encode() for one in fields_of(text, ranges)}
+            fields |= {"text": text.encode(), "path": path}
             found[document] = changes(said, fields, document, style, seed)
     return found
 

@@ -158,7 +158,11 @@ def quickstart_rules(languages: tuple[str, ...], licenses: str) -> tuple[Rule, .
     return (*chosen, *STACK_RULES)
 
 
-_ANY_KIND = (empty, license_not_permissive)  # rules that are not about a file's name or lines
+# Rules that are not about a file's name or lines. What people write in an issue is under no license of a repository,
+# and StarCoder's issues were not chosen by one (bigcode-dataset, filtering_issues.py).
+_ANY_TEXT = (empty,)
+_OF_REPOSITORY = (*_ANY_TEXT, license_not_permissive)
+_ASKED = {"issue": _ANY_TEXT, "pull_request": _ANY_TEXT}
 
 
 def reasons_against(file: SourceFile, rules: Sequence[Rule]) -> list[str]:
@@ -174,11 +178,12 @@ def verdicts_of(
     A document without text has its `unread` reason alone. Issues, commits, notebooks and pull requests have filters of
     their own (`KindRules`): of the rules only those about any text are asked.
     """
-    anything = [one for one in rules if one.function in _ANY_KIND]
     kinds = files["kind"].to_pylist() if "kind" in files.column_names else ["file"] * len(files)
     rows = []
     for kind, (document, unread, file) in zip(kinds, _source_files(files, languages, licenses, threads), strict=True):
-        asked = rules if kind in ("file", None) else anything
+        asked = rules
+        if kind not in ("file", None):
+            asked = [one for one in rules if one.function in _ASKED.get(kind, _OF_REPOSITORY)]
         reasons = [unread] if file is None else reasons_against(file, asked)
         rows.append({"id": document, "keep": not reasons, "reasons": reasons, "spans": []})
     return table_of(rows, VERDICT)
@@ -232,7 +237,7 @@ def _judge_part(call: tuple[str, Built, Built, Built | None, tuple[Rule, ...]], 
 class Rules(Stage):
     """A verdict on each file: kept, or every reason against it in the order of `rules`."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     files: Stage
     language: Stage
     license: Stage | None = None

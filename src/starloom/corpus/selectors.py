@@ -39,7 +39,7 @@ class Selector(NamedTuple):
 
     def matches(self, language: str | None, kind: str, repository: str) -> bool:
         if self.subject == "source":
-            return fnmatchcase(repository, self.pattern)
+            return fnmatchcase(repository.casefold(), self.pattern.casefold())
         return self.pattern == (language if self.subject == "language" else kind)
 
 
@@ -48,7 +48,7 @@ def with_numbers(texts: Sequence[str], where: str) -> tuple[tuple[Selector, floa
     found = []
     for text in texts:
         name, equals, number = text.rpartition("=")
-        if not equals or not re.fullmatch(r"\d+(?:\.\d*)?(?:e\d+)?|\.\d+", number):
+        if not equals or not re.fullmatch(r"\d{1,20}(?:\.\d{0,20})?(?:e\d{1,2})?|\.\d{1,20}", number):
             raise ConfigError(f"{where} holds '{text}'; write SELECTOR=NUMBER, such as language:JSON=0.5")
         found.append((Selector.parse(name, where), float(number)))
     return tuple(found)

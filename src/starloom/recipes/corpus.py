@@ -45,10 +45,11 @@ class Published:
     context: int
     caps: tuple[str, ...]
     measured: tuple[str, ...]  # languages with a validation set of their own; our choice
+    apart: tuple[Preset, ...] = ()  # what is too like a held-out file to be trained on, where the preset is weaker
 
 
 LIKE: dict[Like, Published] = {
-    "santacoder": Published("santacoder", 2048, (), SANTACODER),
+    "santacoder": Published("santacoder", 2048, (), SANTACODER, ("starcoder",)),
     # JSON and YAML 1 GB, CSS 3 GB, all else as it is (arXiv 2305.06161, weighting of data sources)
     "starcoder": Published(
         "starcoder", 8192, ("language:JSON=1e9", "language:YAML=1e9", "language:CSS=3e9"), STARCODER2_SMALL
@@ -94,8 +95,14 @@ def corpus(
     found = curate(
         _spelled(sources), rule_set(name), opt_out, tagger, problems, problems_folder, published.near_dedup, seed
     )
-    amounts = {"caps": published.caps, "validation": tuple(f"language:{one}" for one in published.measured)}
-    settings: dict[str, Any] = {"layout": like, "heldout": heldout, "seed": seed, **amounts}
+    settings: dict[str, Any] = {
+        "layout": like,
+        "heldout": heldout,
+        "seed": seed,
+        "caps": published.caps,
+        "validation": tuple(f"language:{one}" for one in published.measured),
+        "apart": tuple(NearDedup(found.files, preset, label="apart") for preset in published.apart),
+    }
     low: tuple[Stage, ...] = ()
     if name == "santacoder-fertility":  # all of SantaCoder's ablations share the tokenizer of the corpus without them
         vocab = tokens.TrainBPE(found.mix(**settings, label="base"), vocab_size=vocab_size, family=like)

@@ -87,7 +87,7 @@ def masked(data: bytes, fields: Sequence[Mapping[str, Any]] | None, spans: Seque
     begins = {one["name"]: one["start"] for one in fields or ()}
     hidden = bytearray(data)
     for span in spans:
-        if span["reason"] in PERSONAL:
+        if span["reason"] in PERSONAL and span["field"] != "path":
             begin = begins.get(span["field"], 0)
             hidden[begin + span["start"] : begin + span["end"]] = b"*" * (span["end"] - span["start"])
     return bytes(hidden)
