@@ -3,6 +3,7 @@ that imports it (seconds)."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -16,7 +17,7 @@ from transformers.activations import ACT2FN
 
 from starloom.models import checkpoint, gpt_bigcode, starcoder2
 from starloom.models.causal_lm import CausalLM, load_model, new_model, save_model
-from starloom.models.config import ModelConfig
+from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.models.presets import PRESETS
 
 # Two kinds of attention × three activations × tied or not, twice; three activations × four windows × tied or not.
@@ -215,6 +216,31 @@ def test_preset_has_the_parameters_of_transformers_by_name_and_shape(name: str) 
     assert config.shapes() == shapes
     assert sum(parameter.numel() for parameter in ours.parameters()) == theirs.num_parameters()
     assert config.parameter_count() == theirs.num_parameters()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_one_layer_of_every_published_size_gives_the_same_logits(name: str) -> None:
+    """Real widths, heads of 128, real rotations and, for the smallest Starcoder2, a text that is longer than the window."""
+    preset = PRESETS[name]
+    layers = "n_layer" if isinstance(preset, GPTBigCodeConfig) else "num_hidden_layers"
+    fewer: dict[str, Any] = {"vocab_size": 512, "bos_token_id": 0, "eos_token_id": 0, layers: 1}
+    ours = new_model(dataclasses.replace(preset, **fewer)).eval()
+    with torch.device("meta"):
+        theirs = their_model(ours.config).eval()
+    theirs.load_state_dict({**ours.state_dict(), "lm_head.weight": ours.head_VD}, assign=True)
+    if name.startswith("starcoder2"):  # its one buffer is no parameter
+        theirs.model.rotary_emb = type(theirs.model.rotary_emb)(theirs.config)
+    tokens = 4096 + 40 if name == "starcoder2-3b" else 70
+    ids_BT = torch.randint(512, (1, tokens), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(ids_BT, logits_to_keep=50).logits[0]
+        assert (ours(ids_BT)[0, -50:] - expected).abs().max() < 1e-4
+        cache = ours.new_cache()
+        cached = ours.step([(0, ids_BT[0, :-20].tolist())], cache) + ours.step(
+            [(0, ids_BT[0, -20:].tolist())], cache, True
+        )
+    assert (torch.cat(cached) - expected[-21:]).abs().max() < 1e-4
 
 
 def test_initial_spread_of_every_parameter_is_that_of_transformers() -> None:
