@@ -72,6 +72,11 @@ published by the Free Software Foundation, either version 2 of the License, or (
         ("# " + MIT.replace("\n", "\n# "), ("MIT",)),
         (MIT.upper(), ("MIT",)),
         (MIT.partition("The above")[0], ("MIT-0",)),
+        (
+            "Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated "
+            "files, to permit persons to whom it is furnished to do so, provided that the above copyright notice appear.",
+            (),
+        ),
         (BSD_HEAD, ("BSD-2-Clause",)),
         (BSD_3, ("BSD-3-Clause",)),
         (
@@ -597,6 +602,11 @@ be interpreted as representing official policies."""
 ONE_CLAUSE = """Redistribution and use in source and binary forms, with or without modification, are permitted provided
 that the following conditions are met: 1. Redistributions of source code must retain the above copyright notice, this
 list of conditions and the following disclaimer. THIS SOFTWARE IS PROVIDED AS IS. """
+OPENSSL = """ 3. All advertising materials mentioning features or use of this software must display the following acknowledgment:
+"This product includes software developed by the OpenSSL Project for use in the OpenSSL Toolkit. (http://www.openssl.org/)"
+4. The names "OpenSSL Toolkit" and "OpenSSL Project" must not be used to endorse or promote products derived from this. """
+SSLEAY = """ 3. All advertising materials mentioning features or use of this software must display the following acknowledgement:
+"This product includes cryptographic software written by Eric Young". """
 HPND = """Permission to use, copy, modify and distribute this software and its documentation for any purpose and without
 fee is hereby granted, provided that the name of {} not be used in advertising. """
 
@@ -613,6 +623,9 @@ fee is hereby granted, provided that the name of {} not be used in advertising. 
         (BSD_3 + VIEWS, ("BSD-3-Clause",)),
         (ONE_CLAUSE, ("BSD-1-Clause",)),
         (ONE_CLAUSE + BSD_HEAD, ("BSD-1-Clause", "BSD-2-Clause")),
+        (BSD_HEAD + OPENSSL, ("OpenSSL-standalone",)),
+        (BSD_HEAD + OPENSSL + BSD_HEAD + SSLEAY, ("OpenSSL",)),
+        (BSD_HEAD + OPENSSL + BSD_3, ("BSD-3-Clause", "OpenSSL-standalone")),
         (HPND.format("IBM"), ("HPND",)),
         (HPND.format("CMU and The Regents of the University of California"), ("MIT-CMU",)),
         (HPND.format("M.I.T.") + HPND.format("IBM"), ("HPND", "NTP")),

@@ -30,6 +30,8 @@ _ONE_CLAUSE = re.compile(
     r"redistributions? of source code must retain the above copyright notice this list of conditions and the following"
     r" disclaimer (?:this|the) software is provided"
 )
+_OPENSSL = "this product includes software developed by the openssl project for use in the openssl toolkit http www openssl org 4"
+_SSLEAY = "this product includes cryptographic software written by eric young"
 _VIEWS = (
     "the views and conclusions contained in the software and documentation are those of the authors and should not be"
 )
@@ -61,8 +63,13 @@ def bsd(words: str) -> set[str]:
     advertising = words.count("all advertising materials mentioning features or use of this software")
     endorsement = len(re.findall(r"(?:endorse|endorse or|or) promote products derived from", words))
     unchanged = words.count("in this position and unchanged")
-    grants -= unchanged  # which ScanCode lists apart
-    found = {"BSD-4-Clause"} if advertising else set()
+    project, young = words.count(_OPENSSL), words.count(_SSLEAY)  # both have a license of their own
+    advertising -= project + young
+    endorsement -= project
+    grants -= unchanged + project + young  # the first is listed apart by ScanCode
+    found = {"BSD-4-Clause"} if advertising > 0 else set()
+    if project or young:
+        found.add("OpenSSL" if project and young else "OpenSSL-standalone" if project else "SSLeay-standalone")
     if unchanged:
         found.add("LicenseRef-scancode-bsd-unchanged")
     if endorsement > advertising:
