@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from starloom.errors import GenerationError
@@ -138,24 +139,59 @@ class Cache:
             raise GenerationError(f"slot {slot} holds {self.length(slot)} tokens, so it has no first {length}")
 
 
+class _Single(NamedTuple):
+    """One new token of a sequence: its row, and by layer the keys and values that it sees and where its own go."""
+
+    row: int
+    keys: list[tuple[Tensor, Tensor, Tensor]]  # [1, K, S, H], [1, K, S, H], [2, K, H]
+
+
+class _Several(NamedTuple):
+    """New tokens of a sequence: their rows, the first and the end in the sequence, and how they are computed."""
+
+    sequence: _Sequence
+    rows: slice
+    start: int
+    end: int
+    parts: list[Block]
+
+
 class Past:
     """What one step's new tokens attend to: their own sequences, before them and up to themselves."""
 
     def __init__(self, rows: Sequence[tuple[_Sequence, int]], window: int | None, device: torch.device) -> None:
-        self._spans: list[
-            tuple[_Sequence, slice, int, int, list[Block]]
-        ] = []  # sequence, its rows, first new token, end
+        self._singles: list[_Single] = []
+        self._several: list[_Several] = []
+        self._ends: list[tuple[_Sequence, int]] = []
         row = 0
         for sequence, count in rows:
             start, end = sequence.length, sequence.length + count
-            self._spans.append((sequence, slice(row, row + count), start, end, blocks(count, end, window, device)))
+            parts = blocks(count, end, window, device)
+            if count == 1:  # the views of all layers at once: taking them one by one costs as much as the attention
+                seen_L21KSH = sequence.kv_L2KCH[:, :, None, :, parts[0].keys]
+                own_L2KH = sequence.kv_L2KCH[:, :, :, start]
+                layers = zip(seen_L21KSH.unbind(), own_L2KH.unbind(), strict=True)
+                self._singles.append(_Single(row, [(seen[0], seen[1], own) for seen, own in layers]))
+            else:
+                self._several.append(_Several(sequence, slice(row, row + count), start, end, parts))
+            self._ends.append((sequence, end))
             row += count
-        self.positions_R = torch.cat([torch.arange(start, end) for _, _, start, end, _ in self._spans]).to(device)
+        self.positions_R = torch.cat([torch.arange(sequence.length, end) for sequence, end in self._ends]).to(device)
 
     def attend(self, layer: int, q_RNH: Tensor, k_RKH: Tensor, v_RKH: Tensor, scale: float) -> Tensor:
         """Store the new keys and values of a layer and return what their queries see, [R, N, H]."""
         y_RNH = torch.empty_like(q_RNH)
-        for sequence, rows, start, end, parts in self._spans:
+        kv_R2KH = torch.stack((k_RKH, v_RKH), 1) if self._singles else None
+        for row, keys in self._singles:
+            assert kv_R2KH is not None
+            k_1KSH, v_1KSH, own_2KH = keys[layer]
+            own_2KH.copy_(kv_R2KH[row])
+            q_1KGH = q_RNH[row].reshape(
+                1, k_1KSH.shape[1], -1, q_RNH.shape[2]
+            )  # the queries of a key head are its rows
+            y_1KGH = F.scaled_dot_product_attention(q_1KGH, k_1KSH, v_1KSH, scale=scale)
+            y_RNH[row] = y_1KGH.view(q_RNH.shape[1:])
+        for sequence, rows, start, end, parts in self._several:
             k_KCH, v_KCH = sequence.kv_L2KCH[layer, :, :, :end]
             k_KCH[:, start:] = k_RKH[rows].transpose(0, 1)
             v_KCH[:, start:] = v_RKH[rows].transpose(0, 1)
@@ -165,5 +201,5 @@ class Past:
 
     def finish(self) -> None:
         """The step is done: the sequences now hold its tokens."""
-        for sequence, _, _, end, _ in self._spans:
+        for sequence, end in self._ends:
             sequence.length = end
