@@ -191,7 +191,7 @@ def test_many_similar_files_are_joined_by_a_few_pairs_each() -> None:
     one, other = np.divmod(codes, np.uint64(3000))
     assert large == 2 and len(codes) <= 2 * sum(3000 - distance for distance in range(1, 9))
     partners = np.bincount(np.concatenate([one, other]).astype(np.int64), minlength=3000)
-    assert 8 <= partners.min() and partners.max() <= 2 * 16, "each with the 8 before and behind it, in two orders"
+    assert partners.min() >= 8 and partners.max() <= 2 * 16, "each with the 8 before and behind it, in two orders"
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=7, max_size=7), min_size=2, max_size=6), st.integers(1, 7))

@@ -171,3 +171,12 @@ def counted(kept: dict[str, list[Kept]]) -> dict[str, int]:
             if one.validation is not None:
                 found[one.validation] += 1
     return dict(sorted(found.items()))
+
+
+def matched(candidates: Sequence[Candidate], reasons: Sequence[str | None], amounts: Amounts) -> dict[str, int]:
+    """How many documents each selector of weights meets among those that stay, or would but for it."""
+    alive = [one for one, reason in zip(candidates, reasons, strict=True) if reason in (None, DOWN_SAMPLED)]
+    return {
+        str(selector): sum(selector.matches(one.language, one.kind, one.repository) for one in alive)
+        for selector, _ in amounts.weights
+    }

@@ -2,8 +2,10 @@
 
 *Covered*: a published string word for word, case ignored; a solution with other names, layout, comments, quotes and
 brackets; a task's text with other white space or punctuation; a file whose set of words is a problem's.
-*Not covered*: a solution rewritten with other statements, a translation to another language than the benchmark's, and
-solutions of fewer than 13 tokens under other names (`code_tokens.py` says what a token is), which are too common to tell.
+*Not covered*: a solution rewritten with other statements, or with statements of one's own between its own; a translation to
+another language than the benchmark's; text inside of a string literal with escapes (JSON, notebooks in notebooks); most
+solutions of fewer than 13 tokens under other names (`code_tokens.py` says what a token is), which are too common to tell,
+and some up to 25 where annotations are added or taken away as well. `benchmarks/decontamination.py` counts them.
 """
 
 from __future__ import annotations

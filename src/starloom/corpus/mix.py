@@ -12,7 +12,17 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from starloom.corpus.components import Duplicates, Edge
-from starloom.corpus.decide import Amounts, Candidate, Kept, counted, decide, first_reason, joined_weight, rank
+from starloom.corpus.decide import (
+    Amounts,
+    Candidate,
+    Kept,
+    counted,
+    decide,
+    first_reason,
+    joined_weight,
+    matched,
+    rank,
+)
 from starloom.corpus.fields import fields_of
 from starloom.corpus.forms import IN_LAYOUT, NO_FORM, NotebookForm, rows_of
 from starloom.corpus.language import Language
@@ -28,6 +38,7 @@ from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, aligned, aligned_part, write_table
 
 _FACTS = ("repository", "path", "size", "stars", "forks", "dates", "unread", "kind")
+_LITTLE = 10  # times less than was asked for is worth a word; our choice
 LARGEST_WEIGHT = 100  # times that a document is seen; our choice, far above any published epoch count
 READ_COLUMNS = ["id", "repository", "path", "text", "stars", "kind", "fields"]  # of `Read`, that rows are made of
 
@@ -259,8 +270,13 @@ class Mix(Stage):
             **({"validation": counted(kept)} if self.validation else {}),
         )
         work.summary = f"{len(candidates):,} → {len(staying):,} files" + (f" ({said})" if said else "")
+        out = sum(one.size for one in _held_out(candidates, kept))
         if self.heldout and not apart:
             work.summary += "; one group only, so nothing is held out"
+        elif out < self.heldout * bytes_out / _LITTLE:
+            work.summary += f"; only {out:,} bytes are held out: groups differ much in size, try another seed"
+        for selector, number in matched(candidates, reasons, self.amounts()).items():
+            work.summary += "" if number else f"; {selector} selects nothing"
 
 
 def _edges(built: Built, number: Mapping[bytes, int]) -> list[Edge]:
@@ -268,3 +284,8 @@ def _edges(built: Built, number: Mapping[bytes, int]) -> list[Edge]:
     edges = built.table("edges.parquet")
     columns = (edges[name].to_pylist() for name in ("a", "b", "jaccard"))
     return [(number[a], number[b], similarity) for a, b, similarity in zip(*columns, strict=True)]
+
+
+def _held_out(candidates: Sequence[Candidate], kept: Mapping[str, Sequence[Kept]]) -> Iterator[Candidate]:
+    rows = {(part, one.row) for part, some in kept.items() for one in some if one.split == "heldout"}
+    return (one for one in candidates if (one.part, one.row) in rows)

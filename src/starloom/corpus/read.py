@@ -173,6 +173,9 @@ class Read(Stage):
         work.summary = f"{named} in {len(listing.repositories):,} repositories"
         if unread:
             work.summary += f" ({', '.join(f'{reason} {number:,}' for reason, number in sorted(unread.items()))})"
+        if listing.skipped:
+            said = ", ".join(f"{reason} {number:,}" for reason, number in sorted(listing.skipped.items()))
+            work.summary += f"; passed over: {said}"
 
 
 def check_unique(listing: Listing) -> None:

@@ -53,7 +53,7 @@ def ways_of(journal: Journal, name: str) -> list[Way]:
     ways = []
     for read in journal.kind("Read"):
         for part in read.parts():
-            table = read.table(part, ["id", "repository", "path", "blob", "revisions", "size", "unread"])
+            table = read.table(part, ["id", "kind", "repository", "path", "blob", "revisions", "size", "unread"])
             for row, (repository, path) in enumerate(
                 zip(table["repository"].to_pylist(), table["path"].to_pylist(), strict=True)
             ):
@@ -92,11 +92,13 @@ def _way(journal: Journal, read: Built, part: str, row: int, facts: dict[str, An
     way.stops.append(
         Stop(
             str(read.directory),
-            f"{facts['size']:,} bytes, blob {facts['blob']}, revision {', '.join(facts['revisions']) or 'none'}"
+            f"{facts['kind']}, {facts['size']:,} bytes, blob {facts['blob'] or 'none'}, "
+            f"revision {', '.join(facts['revisions']) or 'none'}"
             + (f", not read as text: {known}" if known else "")
             + f"  ({part} row {row})",
             {
                 "id": facts["id"].hex(),
+                "kind": facts["kind"],
                 "blob": facts["blob"],
                 "revisions": facts["revisions"],
                 "part": part,
@@ -127,7 +129,7 @@ def _said(built: Built, part: str, row: int) -> Stop:
         mates = sum(table["group"].to_pylist().count(said["group"]) for table in built.tables(["group"]))
         text = "alone of its kind" if mates == 1 else f"group {said['group']}, {mates} files alike"
     else:
-        text = f"{said['value']}  ({said['how']})"
+        text = "nothing known" if said["value"] is None else f"{said['value']}  ({said['how']})"
     return Stop(str(built.directory), text, said)
 
 
@@ -162,7 +164,8 @@ def _in_row(journal: Journal, mix: Built, way: Way, number: int, row: int, facts
     size = sum(len(facts["parts"][number]["text"].encode()) for number in own)
     edits = [
         {"field": facts["parts"][one["part"]]["field"], "start": one["source_start"], "end": one["source_end"],
-         "control": facts["parts"][one["part"]]["control"], "bytes": one["end"] - one["start"]}
+         "control": facts["parts"][one["part"]]["control"],
+         "text": facts["parts"][one["part"]]["text"].encode()[one["start"] : one["end"]].decode(errors="replace")}
         for one in facts["edits"] if one["part"] in own
     ]  # fmt: skip
     data = {
@@ -190,7 +193,7 @@ def _in_row(journal: Journal, mix: Built, way: Way, number: int, row: int, facts
 def _edit(one: Mapping[str, Any]) -> str:
     """What became of bytes of a document that are not copied as they are."""
     place = f"{one['field']} {one['start']:,} to {one['end']:,}"
-    return f"{place} → " + (f"{one['bytes']:,} other bytes" if one["bytes"] else f"<{one['control'] or 'nothing'}>")
+    return f"{place} → " + (repr(one["text"][:40]) if one["text"] else f"<{one['control'] or 'nothing'}>")
 
 
 def _through_pack(journal: Journal, pack: Built, way: Way, split: str, shard: int, row: int) -> None:

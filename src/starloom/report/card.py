@@ -65,8 +65,12 @@ def _head(corpus: Corpus, title: str) -> Iterator[str]:
         f"Source code for training language models: {plain.several(everything.kept_files, 'file')} "
         f"({plain.size(everything.kept_bytes)}) of {plain.count(everything.files)} that were read "
         f"({plain.size(everything.size_bytes)}), from {kept_repositories:,} of {len(repositories):,} repositories. "
-        "Each file that is not in it was dropped for a reason, which is counted below and kept on disk with its id."
+        "Each of the others was dropped for a reason, which is counted below and kept on disk with its id."
     )
+    skipped = corpus.basis.read.counts.get("dropped", {})
+    if skipped:
+        named = ", ".join(f"{plain.words(reason)} {plain.count(number)}" for reason, number in skipped.items())
+        yield f"\nNot read at all, and counted only: {inline(named)}."
     yield from table(
         ["split", "files", "bytes", *_if_tokens(corpus, "tokens")],
         [

@@ -15,7 +15,7 @@ from starloom.errors import ConfigError
 from starloom.records import uniform
 from starloom.stage import Stage, Work
 from starloom.store import Built
-from starloom.tokens.bpe import check_size, train
+from starloom.tokens.bpe import RARELY, check_size, train
 from starloom.tokens.special import Family, family_named
 
 SAMPLE_BYTES = 500_000_000  # our choice, for the time and memory that it takes; SantaCoder learned from 600,000 rows
@@ -63,6 +63,8 @@ class TrainBPE(Stage):
                 unit.path(name).write_bytes(data)
         work.count(tokens=vocabulary.size)
         work.summary = f"{vocabulary.size:,} tokens, {self.family}"
+        if vocabulary.size < self.vocab_size:
+            work.summary += f" (not {self.vocab_size:,}: no more pairs occur {RARELY} times in this text)"
         if highest < 1:
             work.summary += f", learned from {work.counts['bytes']:,} of the bytes"
 
