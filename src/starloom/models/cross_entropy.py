@@ -12,6 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from starloom.models.linear import Matrix, linear
+
 IGNORED: Final = -100  # a target that counts for nothing, as in torch and transformers
 
 # Logits of one chunk. 2**22 float32 are 16 MB: on a Zen 4 core with 8,192 vocabulary, 512 tokens at once, it is 1.3 times as
@@ -20,12 +22,13 @@ _CPU_CHUNK: Final = 2**22
 _GPU_CHUNK: Final = 2**28
 
 
-def cross_entropy(x_MD: Tensor, head_VD: Tensor, targets_M: Tensor) -> Tensor:
+def cross_entropy(x_MD: Tensor, head_VD: Matrix, targets_M: Tensor) -> Tensor:
     """Mean cross-entropy in nats of targets under softmax(x · headᵀ), a scalar in at least float32, differentiable once.
 
     Targets of -100 are left out of the mean; where all are, the loss is 0 and so are its gradients. Under autocast the
     products run in its type and the sums in float32.
     """
+    assert isinstance(head_VD, Tensor), "int8 weights have no gradients"
     kind = x_MD.device.type
     compute = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x_MD.dtype
     loss: Tensor = _MeanCrossEntropy.apply(x_MD, head_VD, targets_M, compute)  # type: ignore[no-untyped-call]
@@ -33,11 +36,11 @@ def cross_entropy(x_MD: Tensor, head_VD: Tensor, targets_M: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def token_losses(x_MD: Tensor, head_VD: Tensor, targets_M: Tensor) -> Tensor:
+def token_losses(x_MD: Tensor, head_VD: Matrix, targets_M: Tensor) -> Tensor:
     """Cross-entropy in nats of each target, in at least float32; 0 where it is ignored. No gradients."""
     losses_M = _zeros(targets_M.shape, x_MD)
     for chunk in _chunks(x_MD, head_VD):
-        logits_mV = _wide(x_MD[chunk] @ head_VD.t())
+        logits_mV = _wide(linear(x_MD[chunk], head_VD))
         targets_m = targets_M[chunk]
         chosen_m = logits_mV.gather(1, targets_m.clamp(min=0)[:, None])[:, 0]
         losses_M[chunk] = torch.where(targets_m == IGNORED, 0.0, logits_mV.logsumexp(1) - chosen_m)
@@ -82,7 +85,7 @@ class _MeanCrossEntropy(torch.autograd.Function):
         return dx_MD, dhead_VD, None, None
 
 
-def _chunks(x_MD: Tensor, head_VD: Tensor) -> list[slice]:
+def _chunks(x_MD: Tensor, head_VD: Matrix) -> list[slice]:
     most = _CPU_CHUNK if x_MD.device.type == "cpu" else _GPU_CHUNK
     rows = max(128, most // len(head_VD))  # fewer than 128 rows starve the matrix product
     return [slice(start, start + rows) for start in range(0, len(x_MD), rows)]

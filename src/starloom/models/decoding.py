@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from starloom.errors import GenerationError
 from starloom.models.cache import Cache, Past
+from starloom.models.linear import Matrix, linear
 
 Ids = Sequence[int] | np.ndarray
 
@@ -20,7 +20,7 @@ Ids = Sequence[int] | np.ndarray
 @torch.inference_mode()
 def step(
     body: Callable[[Tensor, Tensor, Past], Tensor],
-    head_VD: Tensor,
+    head_VD: Matrix,
     batch: Sequence[tuple[int, Ids]],
     cache: Cache,
     every: bool | Sequence[bool] = False,
@@ -43,7 +43,7 @@ def step(
     if sum(counts) < len(x_RD):
         ends = np.cumsum([len(ids) for ids in rows]).tolist()
         x_RD = torch.cat([x_RD[end - count : end] for end, count in zip(ends, counts, strict=True)])
-    logits_RV = F.linear(x_RD, head_VD)
+    logits_RV = linear(x_RD, head_VD)
     past.finish()
     return list(torch.split(logits_RV if logits_RV.dtype == torch.float64 else logits_RV.float(), counts))
 

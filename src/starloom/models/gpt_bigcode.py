@@ -21,6 +21,7 @@ from starloom.models.cache import Cache, Past
 from starloom.models.cross_entropy import cross_entropy, token_losses
 from starloom.models.decoding import Ids
 from starloom.models.gpt_bigcode_config import GPTBigCodeConfig
+from starloom.models.linear import Linear, Matrix, linear
 
 
 class Attention(nn.Module):
@@ -28,8 +29,8 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.layer = config, layer
         self.scale = config.head_size**-0.5 if config.scale_attn_weights else 1.0
-        self.c_attn = nn.Linear(config.n_embd, config.n_embd + 2 * config.kv_heads * config.head_size)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.c_attn = Linear(config.n_embd, config.n_embd + 2 * config.kv_heads * config.head_size)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
 
     def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[…, D + 2KH] → q […, N, H], k and v […, K, H]: all queries, then k, v; with a key for each query, by head."""
@@ -53,8 +54,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config: GPTBigCodeConfig) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, config.inner)
-        self.c_proj = nn.Linear(config.inner, config.n_embd)
+        self.c_fc = Linear(config.n_embd, config.inner)
+        self.c_proj = Linear(config.inner, config.n_embd)
         # gelu_fast writes √(2/π) as 0.7978845608: the same function to 3e-12
         self.approximate = "none" if config.activation_function == "gelu" else "tanh"
 
@@ -112,7 +113,7 @@ class GPTBigCode(nn.Module):
         with torch.device("meta"):  # nothing is drawn twice, and torch's own generator is left alone
             self.transformer = Transformer(config)
             if not config.tie_word_embeddings:
-                self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+                self.lm_head = Linear(config.n_embd, config.vocab_size, bias=False)
         self.to(dtype)
         if torch.device(device).type != "meta":
             self.to_empty(device=device)
@@ -125,7 +126,7 @@ class GPTBigCode(nn.Module):
         return std / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else std
 
     @property
-    def head_VD(self) -> Tensor:
+    def head_VD(self) -> Matrix:
         """The output matrix: the token embedding where they are tied."""
         return self.transformer.wte.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
@@ -139,7 +140,7 @@ class GPTBigCode(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits of every position, [B, T, V]."""
-        return F.linear(self.hidden(ids_BT), self.head_VD)
+        return linear(self.hidden(ids_BT), self.head_VD)
 
     def loss(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy in nats of the targets (already shifted by the caller; -100 is left out), for training."""

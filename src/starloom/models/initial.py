@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from starloom.models.linear import Embedding
+
 
 def normal(seed: int, name: str, shape: tuple[int, ...], std: float) -> np.ndarray:
     """float32 draws from N(0, std²) by a Philox generator keyed with the seed and the parameter's name."""
@@ -31,6 +33,6 @@ def draw(model: nn.Module, seed: int, std: Callable[[str], float]) -> None:
             parameter.copy_(torch.from_numpy(normal(seed, name, tuple(parameter.shape), std(name))))
 
 
-def embedding(rows: int, width: int) -> nn.Embedding:
+def embedding(rows: int, width: int) -> Embedding:
     """Not drawn from anything: on the meta device nn.Embedding's own draw imports torch's compiler, which takes seconds."""
-    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+    return Embedding(rows, width, _weight=torch.empty(rows, width))

@@ -19,6 +19,7 @@ from starloom.models.attention import attention
 from starloom.models.cache import Cache, Past
 from starloom.models.cross_entropy import cross_entropy, token_losses
 from starloom.models.decoding import Ids
+from starloom.models.linear import Linear, Matrix, linear
 from starloom.models.starcoder2_config import Starcoder2Config
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of each position's angles, [T or R, 1, H/2]
@@ -44,10 +45,10 @@ class Attention(nn.Module):
         self.config, self.layer = config, layer
         self.scale = config.head_size**-0.5
         width, keys = config.hidden_size, config.kv_heads * config.head_size
-        self.q_proj = nn.Linear(width, width, bias=config.use_bias)
-        self.k_proj = nn.Linear(width, keys, bias=config.use_bias)
-        self.v_proj = nn.Linear(width, keys, bias=config.use_bias)
-        self.o_proj = nn.Linear(width, width, bias=config.use_bias)
+        self.q_proj = Linear(width, width, bias=config.use_bias)
+        self.k_proj = Linear(width, keys, bias=config.use_bias)
+        self.v_proj = Linear(width, keys, bias=config.use_bias)
+        self.o_proj = Linear(width, width, bias=config.use_bias)
 
     def forward(self, x: Tensor, turn: Turn, past: Past | None = None) -> Tensor:
         size = self.config.head_size
@@ -65,8 +66,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config: Starcoder2Config) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.use_bias)
-        self.c_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
+        self.c_fc = Linear(config.hidden_size, config.intermediate_size, bias=config.use_bias)
+        self.c_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.use_bias)
         # gelu_fast writes √(2/π) as 0.7978845608: the same function to 3e-12
         self.approximate = "none" if config.hidden_act == "gelu" else "tanh"
 
@@ -124,7 +125,7 @@ class Starcoder2(nn.Module):
         with torch.device("meta"):  # nothing is drawn twice, and torch's own generator is left alone
             self.model = Decoder(config)
             if not config.tie_word_embeddings:
-                self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+                self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         self.to(dtype)
         if torch.device(device).type != "meta":
             self.to_empty(device=device)
@@ -132,7 +133,7 @@ class Starcoder2(nn.Module):
                 initial.draw(self, seed, lambda name: config.initializer_range)
 
     @property
-    def head_VD(self) -> Tensor:
+    def head_VD(self) -> Matrix:
         """The output matrix: the token embedding where they are tied."""
         return self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
@@ -146,7 +147,7 @@ class Starcoder2(nn.Module):
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits of every position, [B, T, V]."""
-        return F.linear(self.hidden(ids_BT), self.head_VD)
+        return linear(self.hidden(ids_BT), self.head_VD)
 
     def loss(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy in nats of the targets (already shifted by the caller; -100 is left out), for training."""
