@@ -310,3 +310,14 @@ def test_names_are_folded_as_unicode_folds_them() -> None:
 @given(st.text(max_size=20))
 def test_folding_twice_is_folding_once(name: str) -> None:
     assert folded(folded(name)) == folded(name)
+
+
+def test_the_command_prints_its_receipt_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = made(Read(f"folder:{plant(tmp_path / 'code', {'a.py': b'x = 1'})}"), tmp_path / "store")
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{"request": "1", "date": "2026-01-01", "accounts": ["ann"]}\n')
+    assert optout([str(requests), "--corpus", str(files.directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["requests"][0]["rows"] == 0
+    requests.write_text("")
+    assert optout([str(requests), "--corpus", str(files.directory)]) == 0
+    assert "holds no request" in capsys.readouterr().out

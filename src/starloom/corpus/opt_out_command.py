@@ -21,12 +21,14 @@ class OptOutFlags:
     Examples:
       starloom optout requests.jsonl --corpus starloom-store/read-0123456789abcdef
       starloom optout requests.jsonl --corpus … --receipt receipt.json --limit 10
+      starloom optout requests.jsonl --corpus … --json
     """
 
     requests: Path = flag(help="the list, one JSON request a line", positional=True)
     corpus: Path = flag(help="directory of a read step")
     receipt: Path | None = flag(None, help="write the receipt, a JSON file, there")
     limit: int | None = flag(None, help="name at most so many rows for each request; all are counted")
+    json: bool = flag(False, help="print the receipt, one JSON object, instead of lines")
 
 
 def optout(argv: Sequence[str]) -> int:
@@ -36,11 +38,16 @@ def optout(argv: Sequence[str]) -> int:
         raise ConfigError(f"--limit is {flags.limit}; it is a number of rows, 0 or more")
     data, requests = read_requests(flags.requests)
     found = receipt(Built.open(flags.corpus), requests, hashlib.sha256(data).hexdigest(), flags.limit)
-    for one in found["requests"]:
+    if flags.json:
+        print(canonical_json(found).decode())
+    for one in found["requests"] if not flags.json else ():
         places = one["repositories"]
         said = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
         print(f"{one['request']}  {one['date']}  {one['rows']:,} rows" + (f" in {said}" if places else ""))
+    if not found["requests"] and not flags.json:
+        print(f"{flags.requests} holds no request")
     if flags.receipt is not None:
         write_atomically(flags.receipt, canonical_json(found))
-        print(f"receipt in {flags.receipt}")
+        if not flags.json:
+            print(f"receipt in {flags.receipt}")
     return 0
