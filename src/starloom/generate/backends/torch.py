@@ -23,6 +23,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "float64": torch.float64,
+    "int8": torch.int8,  # the weights alone
 }
 # of one row more, in one-row forwards: on a CPU 8 rows took 2.0 times as long as one, 31M parameters in float32
 # (benchmarks/generate_speed.py); on a GPU a forward of few rows reads the weights and little else (our estimate)
@@ -46,7 +47,7 @@ class TorchBackend:
 
     @property
     def row_cost(self) -> float:
-        return ROW_COST[self.model.head_VD.device.type == "cuda"]
+        return ROW_COST[self._cache.device.type == "cuda"]
 
     def forward(self, batch: Sequence[tuple[int, Sequence[int]]], every: Collection[int] = ()) -> list[Logits]:
         logits = self.model.step(batch, self._cache, [slot in every for slot, _ in batch])
