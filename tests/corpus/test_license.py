@@ -6,6 +6,7 @@ import json
 import sysconfig
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -33,6 +34,7 @@ from starloom.corpus.license_expressions import (
     as_expression,
     combined,
     ids,
+    joined,
     license_type,
     named,
     permissive_ids,
@@ -219,6 +221,34 @@ def test_any_json_is_read_as_a_package(value: object) -> None:
 )
 def test_an_expression_has_one_spelling(text: str, expected: str | None) -> None:
     assert as_expression(text) == expected
+
+
+SYMBOLS = ["MIT", "ISC", "GPL-3.0-only", "MIT OR GPL-3.0-only", "MIT AND ISC", "(MIT AND ISC) OR GPL-3.0-only"]
+
+
+@given(st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=5), st.sampled_from(["AND", "OR"]))
+def test_what_is_joined_says_the_same_and_each_term_once(
+    expressions: list[str], operator: Literal["AND", "OR"]
+) -> None:
+    value = joined(expressions, operator)
+    assert value is not None
+    for allowed in range(8):  # the truth table is the oracle
+        true = {name: bool(allowed >> bit & 1) for bit, name in enumerate(("MIT", "ISC", "GPL-3.0-only"))}
+
+        def holds(text: str, true: dict[str, bool] = true) -> bool:
+            for name, truth in true.items():
+                text = text.replace(name, str(truth))
+            return bool(eval(text.lower().replace("true", "True").replace("false", "False")))
+
+        expected = [holds(one) for one in expressions]
+        assert holds(value) == (all(expected) if operator == "AND" else any(expected))
+    terms = value.split(f" {operator} ")
+    assert len(set(terms)) == len(terms) or "(" in value
+
+
+def test_doubled_terms_are_said_once() -> None:
+    assert joined(["GPL-3.0-only AND MIT", "GPL-3.0-only"], "AND") == "GPL-3.0-only AND MIT"
+    assert joined(["MIT", "Apache-2.0 AND BSD-3-Clause AND MIT"], "AND") == "MIT AND Apache-2.0 AND BSD-3-Clause"
 
 
 def test_names_of_the_classifiers_are_known() -> None:

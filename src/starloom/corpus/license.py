@@ -1,9 +1,9 @@
 """License of each file: what its repository and every folder above it state and show, and its own SPDX header.
 
 What is covered: metadata and license files, which hold for everything below their folder, as in The Stack v2; what the
-source itself says of a file; conflicts, which are resolved so that everything must be obeyed: a file under a GPL header
-or beside a GPL text is GPL whatever the tree is. What is not covered: license texts inside of source files without an
-SPDX header, and lists of which bundled file is under which license.
+source itself says of a file; SPDX headers and notices in a file's comments; conflicts, which are resolved so that
+everything must be obeyed: a file under a GPL header or beside a GPL text is GPL whatever the tree is. What is not
+covered: permissive notices in a tree that has a license, and lists of which bundled file is under which license.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from starloom.corpus.license_expressions import (
     license_type,
     named,
 )
+from starloom.corpus.license_headers import HEAD, notice
 from starloom.corpus.license_metadata import debian_folders, statement
 from starloom.corpus.license_texts import recognize
 from starloom.corpus.schemas import ATTRIBUTE, Attribute, table_of
@@ -36,7 +37,6 @@ from starloom.store import Built, write_table
 
 _LICENSE_FILE = re.compile(r"(?:[\w-]+[-_.])?(?:licen[cs]es?|copying|unlicense)(?:[-_. ].*)?", re.IGNORECASE)
 _HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n\r\"'`]{1,200})")
-_HEADER_CHARACTERS = 4096  # of a file in which a header is looked for; our choice
 _FILES = ("file", "notebook")
 _TALK = ("issue", "pull_request")  # what people say; a header in it is a quotation
 _STDLIB = "python:stdlib"
@@ -87,7 +87,7 @@ def told_by(repository: str, path: str, text: str) -> list[Evidence]:
 
 def spdx_header(text: str) -> str | None:
     """The expression behind `SPDX-License-Identifier:` near the top of a file; None where it is none."""
-    found = _HEADER.search(text, 0, _HEADER_CHARACTERS)
+    found = _HEADER.search(text, 0, HEAD)
     if found is None:
         return None
     return as_expression(re.sub(r"(\*/|-->|#\}|\*\)|%>).*$", "", found[1]).strip())
@@ -158,6 +158,19 @@ def file_license(repository: Attribute, header: str | None) -> Attribute:
     if repository.value is None or all(explained(one, repository.value) for one in ids(header)):
         return Attribute(header, "spdx_header", 1.0)
     return Attribute(combined([repository.value, header], []), f"{repository.how} and spdx_header", 0.8)
+
+
+def noticed_license(known: Attribute, said: str | None) -> Attribute:
+    """License of a file with a notice of its own: what is known from elsewhere must be obeyed beside it."""
+    if said is None:
+        return known
+    if known.value is None:
+        return Attribute(said, "notice", 0.8)
+    if all(explained(one, known.value) for one in ids(said)) and (
+        license_type(known.value) != "permissive" or license_type(said) == "permissive"
+    ):  # the notice knows whether it is "or later", a license's text does not
+        return Attribute(said, "notice", 0.9) if len(ids(known.value)) == 1 else known
+    return Attribute(joined([known.value, said], "AND"), f"{known.how} and notice", 0.8)
 
 
 def gather(files: pa.Table) -> tuple[list[Evidence], dict[str, str | None]]:
@@ -242,14 +255,18 @@ def licenses_of(files: pa.Table, repositories: Mapping[str, Mapping[str, Attribu
         if found is None:
             found = headers[name, folder] = license_at(folder, repositories[name])
         if licenses:
-            said = stated_by_source(licenses)
-            if said.value is not None and found.value is not None:
-                found = Attribute(combined([said.value, found.value], []), f"source and {found.how}", 0.8)
-            elif said.value is not None:
-                found = said
-        rows.append(
-            {"id": document, **file_license(found, spdx_header(text) if text and kind not in _TALK else None)._asdict()}
-        )
+            source = stated_by_source(licenses)
+            if source.value is not None and found.value is not None:
+                found = Attribute(combined([source.value, found.value], []), f"source and {found.how}", 0.8)
+            elif source.value is not None:
+                found = source
+        if text and kind not in _TALK:
+            header = spdx_header(text)
+            found = file_license(found, header)
+            said = notice(path, text, found.value is None) if kind == "file" else None
+            if header is None or said is None or not all(explained(one, header) for one in ids(said)):
+                found = noticed_license(found, said)
+        rows.append({"id": document, **found._asdict()})
     return table_of(rows, ATTRIBUTE)
 
 

@@ -173,16 +173,22 @@ def combined(stated: list[str], found: list[str]) -> str | None:
 
 
 def joined(expressions: list[str], operator: Literal["AND", "OR"]) -> str | None:
-    """Sound expressions as one; None of none."""
+    """Sound expressions as one, each term once; None of none. `MIT AND (MIT OR GPL-2.0-only)` is `MIT`."""
     distinct = list(dict.fromkeys(expressions))
     if len(distinct) < 2:
         return distinct[0] if distinct else None
-    function = getattr(_licensing(), operator)
-    terms: list[Any] = []
+    function, other = (getattr(_licensing(), name) for name in (operator, "OR" if operator == "AND" else "AND"))
+    terms: dict[str, Any] = {}
     for one in distinct:
         parsed = _parse(one, validate=False)
-        terms += parsed.args if isinstance(parsed, function) else [parsed]
-    return str(function(*terms).render("{symbol.key}"))
+        for term in parsed.args if isinstance(parsed, function) else [parsed]:
+            terms.setdefault(str(term.render("{symbol.key}")), term)
+    kept = [
+        term
+        for term in terms.values()
+        if not (isinstance(term, other) and any(str(arg.render("{symbol.key}")) in terms for arg in term.args))
+    ]
+    return str((function(*kept) if len(kept) > 1 else kept[0]).render("{symbol.key}"))
 
 
 @cache
