@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 from dulwich.objects import Blob
 
 from corpus.planted import by_path, made, plant, plant_git, plant_tar, rows
-from starloom.corpus import Read
+from starloom.corpus import License, Read
 from starloom.corpus.sources import open_source
 from starloom.errors import ConfigError, SourceError
 
@@ -79,7 +80,9 @@ def test_a_line_that_names_nothing_is_named(tmp_path: Path, text: str, error: ty
         open_source(f"list:{tmp_path / 'nowhere'}")
 
 
-def test_a_folder_of_repositories_is_read_whole_and_a_broken_one_stops_nobody(tmp_path: Path) -> None:
+def test_a_folder_of_repositories_is_read_whole_and_a_broken_one_is_named_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "all"
     for number in range(12):
         plant_git(
@@ -94,9 +97,14 @@ def test_a_folder_of_repositories_is_read_whole_and_a_broken_one_stops_nobody(tm
     (path,) = (root / "cut" / ".git" / "refs" / "heads").iterdir()
     path.write_text("0" * 39 + "1\n")
     (root / "loop").symlink_to(root)
-    built = made(Read(f"repositories:{root}", shard_bytes=2000), tmp_path / "store")
+    with caplog.at_level(logging.WARNING, "starloom"):
+        built = made(Read(f"repositories:{root}", shard_bytes=2000), tmp_path / "store")
     found = {row["repository"]: row["text"] for row in rows(built)}
-    assert built.counts["dropped"]["unreadable_repository"] == 2  # the empty one and the one whose branch leads nowhere
+    cut, empty = sorted(record.getMessage() for record in caplog.records if "left out" in record.getMessage())
+    assert f"git repository {root / 'cut'}: " in cut and "is missing" in cut  # its branch leads nowhere
+    assert f"git repository {root / 'empty'} has no commits" in empty
+    assert built.counts["unreadable_repositories"] == 2
+    assert built.counts["rows_in"] == built.counts["rows_out"] == 12 and not built.counts.get("dropped")
     assert found == {f"folder:r{n}": None if n == 1 else f"x = {n}\n" for n in range(12)}
     assert built.counts["unread"] == {"damaged": 1}
     two = made(Read(f"repositories:{root}", shard_bytes=2000), tmp_path / "two", workers=2)
@@ -140,5 +148,74 @@ def test_a_folder_without_repositories_says_so(tmp_path: Path) -> None:
 def test_one_file_in_two_clones_of_a_repository_is_one_row(tmp_path: Path) -> None:
     for name in ("one", "two"):
         plant_git(tmp_path / "all" / name / "repo", {b"a.py": b"1\n"})
+        with (tmp_path / "all" / name / "repo" / ".git" / "config").open("a") as config:
+            config.write('[remote "origin"]\n\turl = https://github.com/O/Repo.git\n')
     [row] = rows(made(Read(f"repositories:{tmp_path / 'all'}"), tmp_path / "store"))
     assert by_path(made(Read(f"repositories:{tmp_path / 'all'}"), tmp_path / "store"))[b"a.py"] == row
+
+
+def names_of(spelling: str, below: Path) -> dict[str, str]:
+    """Name of a repository → the text of its a.py, of a list of these lines or of a source."""
+    if "\n" in spelling:
+        (below / "list").write_text(spelling)
+        spelling = f"list:{below / 'list'}"
+    listing = open_source(spelling).listing()
+    texts = [raw.data or b"" for raw in open_source(spelling).read(listing.entries, 1 << 20)]
+    found = {
+        entry.repository: text.decode()
+        for entry, text in zip(listing.entries, texts, strict=True)
+        if entry.path == b"a.py" and entry.kind == "file"
+    }
+    assert listing.repositories.keys() == {entry.repository for entry in listing.entries}
+    assert str(below) not in str([found, listing.digest])
+    return found
+
+
+def test_folders_of_one_name_are_told_apart_by_as_many_parents_as_that_takes(tmp_path: Path) -> None:
+    for place in ("x/src", "y/src", "a/x/src", "z/own", "w/deep"):
+        plant(tmp_path / place, {"a.py": place.encode()})
+    lines = "folder:x/src\nfolder:y/src\nfolder:z/own\n"
+    expected = {"folder:x/src": "x/src", "folder:y/src": "y/src", "folder:own": "z/own"}
+    assert names_of(lines, tmp_path) == expected
+    (tmp_path / "link").symlink_to(tmp_path / "x" / "src")
+    again = "folder:y/src\nfolder:./x/../link\n\nfolder:x/src\nfolder:z/own\nfolder:x/src\n"
+    assert names_of(again, tmp_path) == expected, "neither the order nor the spelling matters"
+    three = names_of("folder:x/src\nfolder:y/src\nfolder:a/x/src\n", tmp_path)
+    assert three == {f"folder:{tmp_path.name}/x/src": "x/src", "folder:y/src": "y/src", "folder:a/x/src": "a/x/src"}
+
+
+def test_archives_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for place in ("x/pkg.tar.gz", "y/pkg.tar.gz", "y/pkg.tar"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        plant_tar(tmp_path / place, {"a.py": place.encode()})
+    found = names_of("archive:x/pkg.tar.gz\narchive:y/pkg.tar.gz\ny/pkg.tar\ny/pkg.tar\n", tmp_path)
+    assert found == {f"archive:{place}": place for place in ("x/pkg.tar.gz", "y/pkg.tar.gz", "y/pkg.tar")}
+
+
+def test_repositories_without_a_remote_are_told_apart_in_lists_and_folders(tmp_path: Path) -> None:
+    for place in ("g1/proj", "g2/deep/proj", "proj", "g1/one"):
+        plant_git(tmp_path / "all" / place, {b"a.py": place.encode()})
+    plant(tmp_path / "all", {"g1/proj/a.py": b"g1/proj"})
+    plant_git(tmp_path / "all" / "g1" / "proj.git", {b"a.py": b"bare"}, bare=True)
+    found = names_of("git:all/g1/proj\ngit:all/g2/deep/proj\ncommits:all/g1/proj\nfolder:all/g1/proj\n", tmp_path)
+    assert found == {"folder:g1/proj": "g1/proj", "folder:deep/proj": "g2/deep/proj"}
+    relative = {"folder:g1/proj": "g1/proj", "folder:g2/deep/proj": "g2/deep/proj", "folder:proj": "proj",
+                "folder:one": "g1/one", "folder:g1/proj.git": "bare"}  # fmt: skip
+    assert names_of(f"repositories:{tmp_path / 'all'}", tmp_path) == relative
+    plant(tmp_path / "other" / "one", {"a.py": b"mine"})
+    within = names_of("folder:other/one\nrepositories:all\n", tmp_path)
+    assert within == {name: text for name, text in relative.items() if name != "folder:one"} | {
+        "folder:g1/one": "g1/one", "folder:other/one": "mine",
+    }  # fmt: skip
+
+
+def test_a_license_reaches_no_other_source_of_that_name(tmp_path: Path) -> None:
+    for place, files in {"x/src": {"package.json": b'{"license": "MIT"}'}, "y/src": {}}.items():
+        plant(tmp_path / place, {"a.py": b"1\n", **files})
+    (tmp_path / "list").write_text("folder:x/src\nfolder:y/src\n")
+    read = Read(f"list:{tmp_path / 'list'}")
+    licenses = {row["id"]: row["value"] for row in rows(made(License(read), tmp_path / "store"))}
+    found = {
+        row["repository"]: licenses[row["id"]] for row in rows(made(read, tmp_path / "store")) if row["path"] == b"a.py"
+    }
+    assert found == {"folder:x/src": "MIT", "folder:y/src": None}

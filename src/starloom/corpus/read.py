@@ -5,6 +5,7 @@ A file has its text; a notebook, a commit, an issue and a pull request are named
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class Read(Stage):
     `max_bytes` are rows without text. Shards hold about `shard_bytes` of text.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     source: str = external()
     max_bytes: int = 1 << 20  # longer files are data more often than code; our choice
     shard_bytes: int = 16 << 20  # what one worker holds at a time; our choice
@@ -146,6 +147,8 @@ class Read(Stage):
         if listing.digest != work.externals["source"]:
             raise SourceError(f"source {self.source} changed while being read; run again when nothing writes to it")
         check_unique(listing)
+        for reason in listing.broken:
+            logging.getLogger("starloom").warning("a repository is left out: %s", reason)
         shards = {}
         for number, entries in enumerate(cut_into_shards(listing.entries, self.max_bytes, self.shard_bytes)):
             names = {entry.repository for entry in entries}
@@ -168,9 +171,12 @@ class Read(Stage):
             unread=dict(sorted(unread.items())),
             kinds=dict(sorted(kinds.items())),
             repositories=len(listing.repositories),
+            **({"unreadable_repositories": len(listing.broken)} if listing.broken else {}),
         )
         named = ", ".join(f"{number:,} {kind.replace('_', ' ')}s" for kind, number in sorted(kinds.items()))
         work.summary = f"{named} in {len(listing.repositories):,} repositories"
+        if listing.broken:
+            work.summary += f", {len(listing.broken):,} more unreadable"
         if unread:
             work.summary += f" ({', '.join(f'{reason} {number:,}' for reason, number in sorted(unread.items()))})"
         if listing.skipped:

@@ -6,6 +6,9 @@ pypi:NAME==VERSION   npm:NAME@VERSION   debian:NAME=VERSION   packages, fetched 
 commits:PATH@REV   issues:PATH   pull_requests:PATH   history of a git repository; files of JSON lines
 stack:PATH   tables in the schemas of The Stack v1 and v2, Parquet or JSON lines
 list:FILE   several of these, one a line, paths from the list's folder, # begins a comment
+
+A folder, an archive, or a git repository without a remote is called after its own name; where several in one list have
+that name, each gets as many of the folders above it as tell them apart: folder:x/src, folder:y/src.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 
 from starloom.corpus.sources.archive import Archive, suffix_of
 from starloom.corpus.sources.folder import Folder
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, printable, regular
+from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, called_after, printable, regular
 from starloom.errors import ConfigError, SourceError, suggestion
 
 __all__ = ["Archive", "Entry", "Folder", "Listing", "Raw", "Repository", "Source", "open_source"]
@@ -69,7 +72,7 @@ def _python(name: str, base: Path) -> Source:
 
 def _folder(text: str, base: Path) -> Source:
     path = _path(text, base)
-    return Folder(path, Repository(f"folder:{printable(path.resolve().name) or 'root'}"))
+    return Folder(path, called_after(path, "folder"))
 
 
 def _archive(text: str, base: Path) -> Source:

@@ -14,7 +14,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from starloom.corpus.sources.listing import (
     Listing,
     Raw,
     Repository,
+    called_after,
     changed,
     digest_of,
     printable,
@@ -164,7 +165,7 @@ class Archive:
             if package is not None and all(other.startswith(top) for other in members):
                 return package, top
         name = self.path.name[: len(self.path.name) - len(suffix)]
-        return Repository(f"archive:{printable(name)}", revision=f"sha256:{sha256}"), b""
+        return replace(called_after(self.path, "archive", name), revision=f"sha256:{sha256}"), b""
 
 
 def _describes_package(member: Member) -> bool:

@@ -24,7 +24,7 @@ from starloom.corpus.license_metadata import statement
 from starloom.corpus.license_texts import LONGEST_TEXT
 from starloom.corpus.sources.git import DIRECTORY, LINK, SUBMODULE, Git, commit_date
 from starloom.corpus.sources.git_objects import object_size
-from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Said, digest_of, printable, unsafe_name
+from starloom.corpus.sources.listing import Entry, Listing, Raw, Said, digest_of, printable, unsafe_name
 from starloom.errors import SourceError
 
 MOST_COMMITS = 1_000_000  # the longest public histories; our choice
@@ -47,7 +47,7 @@ class Commits:
         skipped: Counter[str] = Counter()
         with git.opened() as repo:
             head = git.commit(repo)
-            repository = Repository(*git.name(repo), head.id.decode(), commit_date(head))
+            repository = git.repository(repo, head)
             entries = sorted(
                 _History(git, repo, repository.name, skipped).entries(head.id),
                 key=lambda entry: (entry.path, entry.revisions),

@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from starloom.corpus.sources.listing import (
     Listing,
     Raw,
     Repository,
+    called_after,
     canonical_remote,
     printable,
     take,
@@ -64,11 +65,12 @@ class Git:
     path: Path
     revision: str = "HEAD"
     lenient: bool = False  # a file that is missing (a partial clone) or damaged is listed, without text
+    below: Path | None = None  # the folder of repositories in which it was found
 
     def listing(self) -> Listing:
         with self.opened() as repo:
             commit = self.commit(repo)
-            repository = Repository(*self.name(repo), commit.id.decode(), commit_date(commit))
+            repository = self.repository(repo, commit)
             skipped: Counter[str] = Counter()
             entries = sorted(self._entries(repo, commit, repository.name, skipped), key=lambda entry: entry.path)
         if not entries:
@@ -259,18 +261,19 @@ class Git:
                 raise
             return Entry(repository, path, 0, blob=blob.decode(), unread="damaged")
 
-    def name(self, repo: Repo) -> tuple[str, str | None]:
-        """Canonical repository and owner, from the remote that it was cloned from; else its folder's name."""
+    def repository(self, repo: Repo, commit: Commit) -> Repository:
+        """What it is: the remote that it was cloned from; else it is called after its folder."""
         try:
             url = repo.get_config().get((b"remote", b"origin"), b"url").decode("utf-8", "replace")
         except KeyError:
             url = ""
         known = canonical_remote(url)
         if known is not None:
-            return known
+            return Repository(*known, commit.id.decode(), commit_date(commit))
         folder = self.path.resolve()
-        name = folder.parent.name if folder.name == ".git" else folder.name.removesuffix(".git")
-        return f"folder:{printable(name) or 'root'}", None
+        folder = folder.parent if folder.name == ".git" else folder
+        called = called_after(folder, "folder", folder.name.removesuffix(".git"), self.below)
+        return replace(called, revision=commit.id.decode(), date=commit_date(commit))
 
 
 def _said(error: Exception) -> str:

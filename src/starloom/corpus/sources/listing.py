@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from starloom.corpus.fields import Field
@@ -15,6 +15,14 @@ from starloom.errors import SourceError
 from starloom.records import BlobHasher
 
 CHUNK = 1 << 20  # bytes read at a time, so that a file of any size fits
+
+
+class Home(NamedTuple):
+    """Where something lies that is called after its folder or file. It never enters an identity whole."""
+
+    name: str  # `folder:NAME` or `archive:NAME`, from the last part of the path
+    path: tuple[str, ...]  # links followed; begins with `root`
+    least: int = 2  # names of folders that it gets where another has its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Repository:
     owner: str | None = None  # case-folded
     revision: str | None = None
     date: int | None = None  # seconds since 1970, UTC
+    home: Home | None = None  # where it is called after its place
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,7 @@ class Listing:
     repositories: Mapping[str, Repository]
     entries: Sequence[Entry]
     skipped: Mapping[str, int] = field(default_factory=dict)  # reason → how many entries are no rows
+    broken: Sequence[str] = ()  # repositories that could not be listed beside others that could: name and reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,17 @@ def take(chunks: Iterable[bytes], size: int, max_bytes: int) -> Raw | None:
     if seen != size:
         return None
     return Raw(hasher.hexdigest(), b"".join(kept) if size <= max_bytes else None, size)
+
+
+def called_after(place: Path, scheme: str, stem: str | None = None, below: Path | None = None) -> Repository:
+    """A repository that is called after its place, or its `stem`.
+
+    Where others have that name, it gets the path that leads to it from `below`, else its folder's name.
+    """
+    path = place.resolve()
+    name = f"{scheme}:{printable(path.name if stem is None else stem) or 'root'}"
+    least = 2 if below is None else max(1, len(path.parts) - len(below.resolve().parts))
+    return Repository(name, home=Home(name, ("root", *path.parts[1:]), least))
 
 
 def changed(where: str) -> SourceError:

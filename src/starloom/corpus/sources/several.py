@@ -5,7 +5,7 @@ A file that two of them hold alike, in one repository under one path, is one row
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from starloom.corpus.sources.folder import Tree
 from starloom.corpus.sources.git import Git
+from starloom.corpus.sources.homes import told_apart
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, digest_of, printable
 from starloom.errors import SourceError
 
@@ -33,29 +34,31 @@ class Several:
 
     sources: tuple[Source, ...]
     name: str
-    lenient: bool = False  # a source that cannot be read is counted, not raised, while another can
+    lenient: bool = False  # a source that cannot be read is named, not raised, while another can
+    lines: tuple[str, ...] = ()  # FILE:NUMBER of each source, where a file lists them
 
     def listing(self) -> Listing:
+        found, broken = self._found()
+        names = told_apart(one.home for _, listing in found for one in listing.repositories.values() if one.home)
         skipped: Counter[str] = Counter()
         repositories: dict[str, Repository] = {}
         places: dict[tuple[str, bytes, str], list[Place]] = defaultdict(list)
         digests = []
-        broken: list[str] = []
-        for number, source in enumerate(self.sources):
-            try:
-                listing = source.listing()
-            except SourceError as error:
-                if not self.lenient:
-                    raise
-                skipped["unreadable_repository"] += 1
-                broken.append(str(error))
-                continue
-            digests.append(listing.digest.encode())
+        while found:  # each is let go of once it is gathered
+            number, listing = found.popleft()
+            called = {
+                name: replace(one, name=names[one.home[:2]] if one.home else name)
+                for name, one in listing.repositories.items()
+            }
+            other = sorted((name, one.name) for name, one in called.items() if name != one.name)
+            digests += [(listing.digest + (f" {other}" if other else "")).encode()]
             skipped.update(listing.skipped)
-            for name, one in listing.repositories.items():
-                repositories.setdefault(name, one)
+            for one in called.values():
+                repositories.setdefault(one.name, one)
             for entry in listing.entries:
-                one = listing.repositories[entry.repository]
+                one = called[entry.repository]
+                if one.name != entry.repository:
+                    entry = replace(entry, repository=one.name)
                 if not entry.revisions and one.revision is not None:
                     entry = replace(entry, revisions=((one.revision, one.date),))
                 places[entry.repository, entry.path, entry.kind].append(Place(number, entry))
@@ -66,7 +69,23 @@ class Several:
         entries: list[Entry] = []
         for key in sorted(places):
             entries += self._merged(places[key]) if len(places[key]) > 1 else [_entry(places[key][0], None)]
-        return Listing(f"several {digest_of(sorted(digests))}", repositories, entries, dict(skipped))
+        return Listing(f"several {digest_of(sorted(digests))}", repositories, entries, dict(skipped), broken)
+
+    def _found(self) -> tuple[deque[tuple[int, Listing]], list[str]]:
+        """The listing of each source that has one, and why the others have none."""
+        found: deque[tuple[int, Listing]] = deque()
+        broken: list[str] = []
+        for number, source in enumerate(self.sources):
+            try:
+                listing = source.listing()
+            except SourceError as error:
+                if not self.lenient:
+                    raise
+                broken.append(str(error))
+                continue
+            broken += listing.broken
+            found.append((number, listing))
+        return found, broken
 
     def _merged(self, found: Sequence[Place]) -> Iterator[Entry]:
         """Documents of one name: those of one content as one, with every revision."""
@@ -134,7 +153,7 @@ def repositories_below(root: Path) -> Several:
             waiting += [(path, depth + 1) for path in below]
     if not found:
         raise SourceError(f"no git repositories in {printable(str(root))}; a plain folder is read with folder:{root}")
-    return Several(tuple(Git(path, lenient=True) for path in sorted(found)), f"folder {root}", lenient=True)
+    return Several(tuple(Git(path, lenient=True, below=root) for path in sorted(found)), f"folder {root}", lenient=True)
 
 
 def is_repository(path: Path) -> bool:
