@@ -91,7 +91,9 @@ def test_a_row_twice_is_one_row_and_hostile_names_are_counted(tmp_path: Path) ->
     }
     built = made(Read(f"stack:{table(tmp_path / 'a.parquet', columns)}"), tmp_path / "store")
     assert [row["text"] for row in rows(built)] == ["1\n", "2\n"]
-    assert built.counts["dropped"] == {"row_twice": 1, "unsafe_name": 2, "unsafe_repository_name": 6}
+    assert built.counts["dropped"] == {
+        "row_twice": 1, "unsafe_name": 1, "unsafe_repository_name": 5, "null_path": 1, "null_repository_name": 1,
+    }  # fmt: skip
     assert len({row["id"] for row in rows(built)}) == 2
 
 

@@ -53,6 +53,16 @@ def test_null_contents_are_rows_with_their_reason_in_both_formats(tmp_path: Path
         assert {row["path"]: row["unread"] for row in rows(built)} == {b"a.py": None, b"b.py": "null_content"}
 
 
+def test_rows_without_a_path_or_a_repository_are_counted_in_both_formats(tmp_path: Path) -> None:
+    found = [ROW, ROW | {"max_stars_repo_path": None}, ROW | {"max_stars_repo_name": None}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    pq.write_table(pa.Table.from_pylist(found), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        built = made(Read(f"stack:{tmp_path / name}"), tmp_path / "store")
+        assert [row["path"] for row in rows(built)] == [b"a.py"]
+        assert built.counts["dropped"] == {"null_path": 1, "null_repository_name": 1}
+
+
 @pytest.mark.parametrize("scheme", ["stack", "issues", "pull_requests", "list", "archive", ""])
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.parquet", "x.tar.gz", "x.zip", "x"])
 def test_a_pipe_in_the_place_of_a_file_does_not_block(tmp_path: Path, scheme: str, name: str) -> None:

@@ -93,11 +93,14 @@ class Stack:
     def _entry(
         self, row: Row, place: tuple[int, Any], repositories: dict[str, Repository], skipped: Counter[str]
     ) -> Entry | None:
-        repository = github_repository(row.repository or "")
+        if row.repository is None or row.path is None:
+            skipped["null_repository_name" if row.repository is None else "null_path"] += 1
+            return None
+        repository = github_repository(row.repository)
         if repository is None:
             skipped["unsafe_repository_name"] += 1
             return None
-        path = sound(row.path or "").encode().lstrip(b"/")
+        path = sound(row.path).encode().lstrip(b"/")
         if unsafe_name(path):
             skipped["unsafe_name"] += 1
             return None

@@ -75,13 +75,13 @@ def fits(role: str, kind: pa.DataType) -> bool:
 
 
 def json_columns(value: Mapping[str, Any]) -> tuple[Columns, str | None]:
-    """The schema of an object, and what is wrong with it."""
+    """The schema of an object, and what is wrong with it. Null is no wrong type: Parquet has it in every column."""
     names, missing = columns_of(list(value))
     if missing is not None:
         return names, missing
     for role in _NEEDED:
         name = getattr(names, role)
-        if not isinstance(value[name], str) and not (role == "content" and value[name] is None):
+        if value[name] is not None and not isinstance(value[name], str):
             return names, f"column '{name}' is a {type(value[name]).__name__}, not text"
     for role, sound in _OPTIONAL.items():
         found = value.get(getattr(names, role))
