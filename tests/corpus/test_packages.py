@@ -126,6 +126,17 @@ def test_what_is_no_name_and_version_never_reaches_a_client(spelling: str) -> No
         open_source(spelling)
 
 
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_a_version_that_npm_does_not_have_is_refused_with_npms_own_reason(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registry(b"") as address:
+        monkeypatch.setenv("npm_config_registry", address)
+        monkeypatch.setenv("npm_config_update_notifier", "false")
+        with pytest.raises(SourceError, match=r"cannot be fetched: npm error .*No matching version found .*@99\.0\.0"):
+            open_source("npm:@o/thing@99.0.0").listing()
+
+
 @contextmanager
 def registry(tarball: bytes) -> Iterator[str]:
     """An npm registry of one package."""

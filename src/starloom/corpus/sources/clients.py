@@ -28,6 +28,7 @@ def run(command: Sequence[str], folder: Path, what: str) -> str | None:
         return None
     said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace").splitlines()
     errors = [line for line in said if "error" in line.lower() or line.startswith("E:")]
+    errors.sort(key=lambda line: line.startswith("npm error code "))  # a word such as ETARGET; what it means comes next
     return printable((errors or said or ["no reason given"])[0].strip())[:300]
 
 

@@ -125,7 +125,7 @@ def _fetch_debian(package: Package, folder: Path) -> None:
 
 
 def _fetch_npm(package: Package, folder: Path) -> None:
-    command = ["npm", "pack", "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+    command = ["npm", "pack", "--ignore-scripts", "--loglevel=error", "--pack-destination", str(folder)]
     why = run([*command, f"{package.name}@{package.version}"], folder, f"npm:{package.spelling}")
     if why is not None:
         raise SourceError(f"npm:{package.spelling} cannot be fetched: {why}")
