@@ -170,6 +170,46 @@ def test_an_unknown_revision_names_near_ones(tmp_path: Path) -> None:
         open_source(f"git:{tmp_path / 'code'}@")
 
 
+ANCESTORS = ["main", "main~", "main^", "main~0", "main^0", "main~1", "main~2", "main^2", "main^2~1", "main^^", "main~1^",
+             "side~1", "{id}~1", "main^1~1^0"]  # fmt: skip
+
+
+def test_ancestors_are_the_commits_that_git_says(tmp_path: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    ids = plant_git(tmp_path, *({b"a.py": b"%d\n" % number} for number in range(5)))
+    with Repo(str(tmp_path)) as repo:
+        merge = repo[ids[2]]
+        merge.parents = [ids[1], ids[4]]
+        repo.object_store.add_object(merge)
+        repo.refs[b"refs/heads/main"], repo.refs[b"refs/heads/side"] = merge.id, ids[4]
+    for spelled in (one.format(id=merge.id.decode()[:12]) for one in ANCESTORS):
+        told = subprocess.run(["git", "rev-parse", spelled], cwd=tmp_path, check=True, capture_output=True, text=True)
+        (repository,) = open_source(f"git:{tmp_path}@{spelled}").listing().repositories.values()
+        assert repository.revision == told.stdout.strip(), spelled
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("main~9", r"no revision 'main~9': commit [0-9a-f]{12} has no parent 1"),
+        ("main^2", r"no revision 'main\^2': commit [0-9a-f]{12} has no parent 2"),
+        ("mian~1", r"no revision 'mian'; there are main$"),
+        ("main~999999999", "has no parent 1"),
+        ("main@{1}", r"no revision 'main@\{1\}'; there are main; name a branch, a tag or a commit, with ~N or \^N behind it"),
+        ("main^{tree}", r"; name a branch, a tag or a commit, with ~N or \^N behind it"),
+        (":/fix", "; name a branch, a tag or a commit"),
+        ("~1", "; name a branch, a tag or a commit"),
+    ],
+)  # fmt: skip
+def test_an_ancestor_that_is_not_there_or_a_spelling_that_is_not_known_says_so(
+    tmp_path: Path, revision: str, said: str
+) -> None:
+    plant_git(tmp_path, OLD, NEW)
+    with pytest.raises(SourceError, match=said):
+        open_source(f"git:{tmp_path}@{revision}").listing()
+
+
 def test_a_tree_or_blob_is_no_revision(tmp_path: Path) -> None:
     plant_git(tmp_path / "code", OLD)
     blob = Blob.from_string(b"old\n").id.decode()

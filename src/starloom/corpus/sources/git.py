@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ class Git:
         """The commit that the revision names: HEAD, a branch, a tag, or the start of a commit id."""
         with self._damage("its refs"):
             refs = {name: repo.refs[name] for name in repo.refs.allkeys() if self._exists(repo, name)}
-        spelled = self.revision.encode("utf-8", "surrogateescape")
+        named, steps = _ancestry(self.revision)
+        spelled = named.encode("utf-8", "surrogateescape")
         found = next(
             (
                 refs[name]
@@ -157,9 +159,12 @@ class Git:
                 {re.sub(rb"^refs/(tags|heads|remotes)/", b"", name).decode("utf-8", "replace") for name in refs}
                 - {"HEAD"}
             )
-            near = difflib.get_close_matches(self.revision, short, n=3, cutoff=0.5) or short[:5]
+            near = difflib.get_close_matches(named, short, n=3, cutoff=0.5) or short[:5]
+            hint = (
+                "; name a branch, a tag or a commit, with ~N or ^N behind it" if re.search(r"[\^~@:{]", named) else ""
+            )
             raise SourceError(
-                f"git repository {self.path} has no revision '{self.revision}'; there are {', '.join(near)}"
+                f"git repository {self.path} has no revision '{named}'; there are {', '.join(near)}{hint}"
             )
         with self._damage(f"object {found.decode()}"):
             if object_size(repo, found) > LARGEST_OBJECT:
@@ -174,7 +179,15 @@ class Git:
                 f"git repository {self.path}: '{self.revision}' is a {kind.type_name.decode()}, "
                 "not a commit; name a branch, a tag or a commit"
             )
-        return self.parsed(repo, Commit, found, self.revision)
+        commit = self.parsed(repo, Commit, found, self.revision)
+        for parent in steps:
+            if parent > len(commit.parents):
+                raise SourceError(
+                    f"git repository {self.path} has no revision '{self.revision}': commit {commit.id.decode()[:12]} has "
+                    f"no parent {parent}"
+                )
+            commit = self.parsed(repo, Commit, commit.parents[parent - 1], self.revision)
+        return commit
 
     def parsed(self, repo: Repo, kind: type[Commit], name: bytes, where: str) -> Commit:
         """A commit, every field of it read. Raises SourceError for one that is damaged."""
@@ -274,6 +287,17 @@ class Git:
         folder = folder.parent if folder.name == ".git" else folder
         called = called_after(folder, "folder", folder.name.removesuffix(".git"), self.below)
         return replace(called, revision=commit.id.decode(), date=commit_date(commit))
+
+
+def _ancestry(revision: str) -> tuple[str, Iterator[int]]:
+    """`v1~2^2` as `v1` and the parents to go to, 1, 1, 2 (gitrevisions(7)); no ref has a ~ or ^ in its name."""
+    found = re.fullmatch(r"([^~^]+)((?:[~^]\d{0,9})+)", revision)
+    if found is None:
+        return revision, iter(())
+    steps = [(sign, int(digits or 1)) for sign, digits in re.findall(r"([~^])(\d*)", found[2])]
+    return found[1], chain.from_iterable(
+        repeat(1, number) if sign == "~" else (number,) * (number > 0) for sign, number in steps
+    )
 
 
 def _said(error: Exception) -> str:
