@@ -272,3 +272,37 @@ def test_a_client_that_is_missing_or_fails_says_so(quiet: Path, monkeypatch: pyt
     (quiet / "npm").chmod(0o755)
     with pytest.raises(SourceError, match=r"npm:x@1\.0\.0 cannot be fetched: npm error E404 not here"):
         Package.spelled("npm", "x@1.0.0").listing()
+
+
+STALE = """#!/bin/sh
+case "$*" in
+  *gone*) echo "E: Failed to fetch http://deb.example/g/gone_1.dsc  404  Not Found [IP: 192.0.2.1 80]" >&2; exit 100;;
+  *) cp {folder}/archive/* .;;
+esac
+"""
+
+
+def test_a_file_that_the_mirror_lacks_is_named_with_its_line_and_what_is_kept(
+    quiet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = plant_tar(quiet / "o.tar.gz", {"tool/a.pl": b"1;\n"}).read_bytes()
+    apt_get(quiet, {"tool_3.tar.gz": data, "tool_3.dsc": dsc("3", **{"tool_3.tar.gz": data})}, monkeypatch)
+    (quiet / "bin" / "apt-get").write_text(STALE.format(folder=quiet))
+    (quiet / "list").write_text("debian:tool\n# and\ndebian:gone=1\n")
+    with pytest.raises(SourceError) as caught:
+        open_source(f"list:{quiet / 'list'}").listing()
+    said = str(caught.value)
+    assert said.startswith(f"{quiet / 'list'}:3: debian:gone=1 cannot be fetched: E: Failed to fetch ")
+    assert "404" in said and "the mirror lacks this file" in said and "or leave the package out" in said
+    assert said.endswith(f"; kept in {cache()}, and not fetched again: debian:tool")
+    (quiet / "list").write_text("debian:tool\n")
+    shutil.rmtree(quiet / "archive")
+    assert [row["path"] for row in rows(made(Read(f"list:{quiet / 'list'}"), quiet / "store"))] == [b"a.pl"]
+
+
+def test_what_fails_in_a_list_is_named_with_its_line(tmp_path: Path) -> None:
+    plant_tar(tmp_path / "a.tar", {"a.py": b"1\n"})
+    (tmp_path / "b.tar").write_bytes(b"no archive")
+    (tmp_path / "list").write_text("a.tar\n\nb.tar\n")
+    with pytest.raises(SourceError, match=rf"^{tmp_path / 'list'}:3: archive {tmp_path / 'b.tar'} "):
+        open_source(f"list:{tmp_path / 'list'}").listing()

@@ -160,6 +160,7 @@ def _list(text: str, base: Path) -> Source:
     except UnicodeDecodeError:
         raise SourceError(f"list {path} is not UTF-8; it names one source a line") from None
     sources: list[Source] = []
+    places: list[str] = []
     for number, line in enumerate(lines, 1):
         spelling = re.sub(r"(^|\s)#.*", "", line).strip()
         if not spelling:
@@ -168,11 +169,12 @@ def _list(text: str, base: Path) -> Source:
             raise ConfigError(f"{path}:{number} names another list; write its lines here")
         try:
             sources.append(open_source(spelling, path.parent))
+            places.append(f"{path}:{number}")
         except (ConfigError, SourceError) as error:
             raise type(error)(f"{path}:{number}: {error}") from None
     if not sources:
         raise ConfigError(f"list {path} names no source; write one a line, such as pypi:attrs==25.3.0")
-    return Several(tuple(sources), f"list {path}")
+    return Several(tuple(sources), f"list {path}", lines=tuple(places))
 
 
 def _bare(spelling: str, base: Path) -> Source:

@@ -29,8 +29,18 @@ def fetch(name: str, version: str | None, folder: Path, lists: Path) -> None:
             run(["apt-get", "update", "-qq", *own], folder, f"debian:{wanted}")
             why = run([*command, *own], folder, f"debian:{wanted}")
     if why is not None:
-        raise SourceError(f"debian:{wanted} cannot be fetched: {why}")
+        raise SourceError(f"debian:{wanted} cannot be fetched: {why}{_what_to_do(name, why)}")
     _keep_upstream(wanted, folder)
+
+
+def _what_to_do(name: str, why: str) -> str:
+    """Where the index names a file that its mirror does not have: it is behind, or the version has been removed."""
+    if not re.search(r"\b404\b|\b410\b", why):
+        return ""
+    return (
+        "; the mirror lacks this file although its index names it: name another version "
+        f"(`apt-cache showsrc {name}` lists them), or leave the package out"
+    )
 
 
 def _keep_upstream(wanted: str, folder: Path) -> None:

@@ -69,6 +69,10 @@ class Package:
             )
         return cls(registry, found["name"], found["version"])
 
+    def __str__(self) -> str:
+        sign = {"pypi": "==", "npm": "@", "debian": "="}[self.registry]
+        return f"{self.registry}:{self.name}" + (f"{sign}{self.version}" if self.version else "")
+
     @property
     def spelling(self) -> str:
         return f"{self.name}{'==' if self.registry == 'pypi' else '@'}{self.version or 'newest'}"

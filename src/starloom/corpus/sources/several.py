@@ -16,8 +16,10 @@ from starloom.corpus.sources.folder import Tree
 from starloom.corpus.sources.git import Git
 from starloom.corpus.sources.homes import told_apart
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, digest_of, printable
+from starloom.corpus.sources.packages import Package, cache
 from starloom.errors import SourceError
 
+_NAMED = 5  # packages that an error names; our choice
 _DEEPEST = 4  # folders below the one that is named: HOST/OWNER/NAME, and one to spare; our choice
 
 
@@ -80,12 +82,23 @@ class Several:
                 listing = source.listing()
             except SourceError as error:
                 if not self.lenient:
-                    raise
+                    raise SourceError(f"{self._line(number)}{error}{self._kept(number)}") from None
                 broken.append(str(error))
                 continue
             broken += listing.broken
             found.append((number, listing))
         return found, broken
+
+    def _line(self, number: int) -> str:
+        return f"{self.lines[number]}: " if self.lines else ""
+
+    def _kept(self, number: int) -> str:
+        """Where fetching a package failed: what was fetched before it is not fetched again."""
+        fetched = [str(one) for one in self.sources[:number] if isinstance(one, Package)]
+        if not fetched or not isinstance(self.sources[number], Package):
+            return ""
+        more = f" and {len(fetched) - _NAMED:,} more" if len(fetched) > _NAMED else ""
+        return f"; kept in {cache()}, and not fetched again: {', '.join(fetched[:_NAMED])}{more}"
 
     def _merged(self, found: Sequence[Place]) -> Iterator[Entry]:
         """Documents of one name: those of one content as one, with every revision."""
