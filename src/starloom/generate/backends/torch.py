@@ -25,9 +25,9 @@ DTYPES = {
     "float64": torch.float64,
     "int8": torch.int8,  # the weights alone
 }
-# of one row more, in one-row forwards: on a CPU 8 rows took 2.0 times as long as one, 31M parameters in float32
+# of one row more, in one-row forwards: on a CPU, 31M parameters in float32, 0.09 each for five and for nine rows
 # (benchmarks/generate_speed.py); on a GPU a forward of few rows reads the weights and little else (our estimate)
-ROW_COST = {False: 0.14, True: 0.02}
+ROW_COST = {False: 0.1, True: 0.02}
 
 
 class TorchBackend:
