@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from starloom.corpus.language import language_of, languages
+from starloom.corpus.license_changes import shown
 from starloom.corpus.license_expressions import (
     UNRECOGNIZED,
     as_expression,
@@ -30,7 +31,6 @@ from starloom.corpus.license_expressions import (
 )
 from starloom.corpus.license_headers import HEAD, notice
 from starloom.corpus.license_metadata import debian_folders, statement
-from starloom.corpus.license_texts import recognize
 from starloom.corpus.schemas import ATTRIBUTE, Attribute, table_of
 from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, write_table
@@ -69,7 +69,7 @@ def evidence_of(repository: str, path: str, text: str) -> Evidence | None:
         return Evidence(repository, path, "metadata", (stated.expression,) if stated.expression else (), stated.files)
     if is_license_file(name) or "LICENSES/" in path:  # the REUSE folder
         header = spdx_header(text)
-        return Evidence(repository, path, "license_file", recognize(text) or ((header,) if header else ()))
+        return Evidence(repository, path, "license_file", shown(text) or ((header,) if header else ()))
     return None
 
 
@@ -295,7 +295,7 @@ def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], fold
 class License(Stage):
     """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
     files: Stage
 
     def produce(self, work: Work) -> None:

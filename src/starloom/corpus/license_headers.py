@@ -12,8 +12,9 @@ import re
 from functools import lru_cache
 
 from starloom.corpus.language import language_of, languages
+from starloom.corpus.license_changes import RESTRICTED, shown
 from starloom.corpus.license_expressions import as_expression, joined, license_type, named
-from starloom.corpus.license_texts import normalized, recognize
+from starloom.corpus.license_texts import normalized
 
 HEAD = 4096  # characters of a file in which a header is looked for; our choice
 _TYPES = ("programming", "markup")
@@ -128,7 +129,9 @@ def _passage(passage: str, permissive_too: bool) -> str | None:
     binding = sorted(_binding(words))
     if not binding and not permissive_too:
         return None
-    less = [name for name in recognize(passage) if license_type(name) == "permissive"]
+    texts = shown(passage)
+    binding += [RESTRICTED] if RESTRICTED in texts else []
+    less = [name for name in texts if license_type(name) == "permissive"]
     if not binding:
         return joined(less, "AND")
     return joined([*less, *binding], "OR" if _CHOICE.search(words) else "AND")

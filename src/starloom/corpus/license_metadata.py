@@ -14,8 +14,8 @@ import tomllib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from starloom.corpus.license_changes import shown
 from starloom.corpus.license_expressions import UNRECOGNIZED, as_expression, joined, named
-from starloom.corpus.license_texts import recognize
 
 
 class Statement(NamedTuple):
@@ -44,7 +44,7 @@ def _free_text(text: object) -> str | None:
     """A license as people write it: an expression, a name, or the whole text; UNRECOGNIZED for words of another kind."""
     if not isinstance(text, str) or not text.strip() or text.strip().upper() in ("UNKNOWN", "NONE"):
         return None
-    return as_expression(text) or named(text) or joined(list(recognize(text)), "AND") or UNRECOGNIZED
+    return as_expression(text) or named(text) or joined(list(shown(text)), "AND") or UNRECOGNIZED
 
 
 def _from_classifiers(classifiers: object) -> str | None:
