@@ -72,7 +72,9 @@ class GenerationFlags:
     stop_token: tuple[str, ...] = flag((), help="end before this token, such as '###' (repeatable)", metavar="TEXT")
     response_prefix: str = flag("", help="begin the answer with this text", metavar="TEXT")
     device: str = flag("cpu", help="where to compute: cpu or cuda")
-    dtype: Literal["float32", "bfloat16", "float16", "float64"] = flag("float32", help="number format of the weights")
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "float64"] = flag(
+        "float32", help="number format: of everything, or int8 of the weights alone"
+    )
     threads: int | None = flag(None, help="threads to compute with (default: as many as torch takes)", metavar="COUNT")
     json: bool = flag(False, help="print one JSON object when done, instead of text as it comes")
 

@@ -189,13 +189,20 @@ def _result(entry: Stream | GenerationError) -> Completion | GenerationError | N
 
 
 def load(
-    path: str | Path, *, device: str = "cpu", dtype: str = "float32", threads: int | None = None, slots: int = SLOTS
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int | None = None,
+    slots: int = SLOTS,
+    compile: bool = False,
 ) -> Session:
     """Open a model folder in the Hugging Face layout: config.json, model.safetensors, tokenizer.json.
 
-    `dtype` is float32, bfloat16, float16 or float64; `threads` sets how many cores torch uses in this process; `slots` is
-    how many requests run at once. Raises CheckpointError or TokenizerError for a folder that cannot be used, a pickle
-    among them.
+    `dtype` is float32, bfloat16, float16, float64, or int8 for the weights alone (docs/modes.md says what each loses);
+    `threads` sets how many cores torch uses in this process; `slots` is how many requests run at once; `compile` has
+    torch's compiler make kernels, which takes a minute. Raises CheckpointError or TokenizerError for a folder that cannot
+    be used, a pickle among them.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -215,5 +222,5 @@ def load(
         if error.name != "torch":
             raise
         raise MissingExtraError("torch", "train") from None
-    backend = open_backend(folder, device=device, dtype=dtype, threads=threads)
+    backend = open_backend(folder, device=device, dtype=dtype, threads=threads, compile=compile)
     return Session(backend, vocabulary, name=str(path), slots=slots, stop_ids=stop_ids)

@@ -80,7 +80,8 @@ class Int8Matrix(nn.Module):
     def product(self, x: Tensor, bias_O: Tensor | None = None) -> Tensor:
         """x · matrixᵀ + bias, […, O], in the type of x."""
         x_RD = x.reshape(-1, x.shape[-1])
-        if exact_products(x.device.type) and x.dtype == torch.float32 and 1 < x_RD.shape[1] <= _LONGEST:
+        suits = x.device.type == "cpu" and x.dtype == torch.float32 and 1 < x_RD.shape[1] <= _LONGEST
+        if suits and exact_products():
             parts = [_in_digits(part, self.codes_OD, self.scales_O) for part in torch.split(x_RD, _ROWS_AT_ONCE)]
             y_RO = parts[0] if len(parts) == 1 else torch.cat(parts)
         else:
@@ -115,9 +116,9 @@ def _in_floats(x_RD: Tensor, codes_OD: Tensor, scales_O: Tensor) -> Tensor:
 
 
 @functools.cache
-def exact_products(device: str) -> bool:
-    """Whether int8 products sum exactly here: those of processors without dot-product instructions may saturate at 16 bits."""
-    if device != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+def exact_products() -> bool:
+    """Whether int8 products sum exactly on this CPU: those of processors without dot-product instructions may saturate at 16 bits."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     codes = torch.full((32, 256), LARGEST, dtype=torch.int8)
     signs = torch.tensor([1, -1, 1, 1, -1, 1, -1, -1] * 32, dtype=torch.int8)

@@ -16,6 +16,7 @@ import torch
 
 from starloom.errors import ConfigError, suggestion
 from starloom.generate.sampling import Logits
+from starloom.models import gpt_bigcode, starcoder2
 from starloom.models.causal_lm import CausalLM, load_model
 
 DTYPES = {
@@ -65,11 +66,12 @@ class TorchBackend:
 
 
 def open_backend(
-    folder: Path, *, device: str = "cpu", dtype: str = "float32", threads: int | None = None
+    folder: Path, *, device: str = "cpu", dtype: str = "float32", threads: int | None = None, compile: bool = False
 ) -> TorchBackend:
     """The model of a folder, ready to decode. `threads`, for all of this process, is torch's own choice where None.
 
-    Raises CheckpointError for weights that cannot be used, ConfigError for a device or type that is not there.
+    `compile` has torch's compiler make kernels of the MLPs, which know of no sequences. Raises CheckpointError for weights
+    that cannot be used, ConfigError for a device or type that is not there.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"no dtype '{dtype}'; {suggestion(dtype, DTYPES)}")
@@ -83,4 +85,12 @@ def open_backend(
         if threads < 1:
             raise ConfigError(f"threads is {threads}; it must be at least 1")
         torch.set_num_threads(threads)
-    return TorchBackend(load_model(folder, dtype=DTYPES[dtype], device=place))
+    if compile and dtype == "int8" and place.type == "cpu":
+        raise ConfigError("compile is set and dtype is 'int8': compiled, a CPU's logits came out wrong in torch 2.13; "
+                          "choose one of them")  # fmt: skip
+    model = load_model(folder, dtype=DTYPES[dtype], device=place)
+    if compile:
+        for module in model.modules():
+            if isinstance(module, (gpt_bigcode.MLP, starcoder2.MLP)):
+                module.compile(dynamic=True)  # of any number of rows
+    return TorchBackend(model)
