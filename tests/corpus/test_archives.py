@@ -15,6 +15,7 @@ from corpus.planted import by_path, made, plant_tar, plant_zip
 from starloom.corpus.read import Read
 from starloom.corpus.sources import open_source
 from starloom.corpus.sources.archive import SUFFIXES, Archive, suffix_of
+from starloom.corpus.sources.tar import header_of
 from starloom.errors import SourceError
 
 FILES = {"a.py": b"a\n", "pkg/b.py": "é\n".encode(), "pkg/empty.py": b"", "data.bin": bytes(range(256)) * 30}
@@ -101,6 +102,31 @@ def test_tar_names_read_as_the_standard_library_reads_them(
     with tarfile.open(path) as archive:
         expected = {os.fsencode(info.name): archive.extractfile(info).read() for info in archive}  # type: ignore[union-attr]
     assert contents(path) == expected
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_tar_headers_read_as_the_standard_library_reads_them(data: st.DataObject) -> None:
+    info = tarfile.TarInfo(data.draw(st.text("ab/é", min_size=1, max_size=120)))
+    info.type = data.draw(
+        st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.CONTTYPE])
+    )
+    info.size, info.mtime = data.draw(st.integers(0, 1 << 40)), data.draw(st.integers(0, 1 << 34))
+    info.uid, info.mode = data.draw(st.integers(0, 1 << 22)), data.draw(st.integers(0, 0o7777))
+    format = data.draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
+    block = bytearray(info.tobuf(format)[-tarfile.BLOCKSIZE :])
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.one_of(st.integers(0, 160), st.integers(345, 499)))
+        block[place] = data.draw(st.sampled_from([*b"07 \0/9x\xff"]))
+    if data.draw(st.booleans()):
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+    try:
+        expected = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError) as error:
+        with pytest.raises(type(error)):
+            header_of(bytes(block))
+    else:
+        assert header_of(bytes(block)) == (os.fsencode(expected.name), expected.type, expected.size)
 
 
 def test_names_that_are_not_utf8_keep_their_bytes_in_tar_and_zip(tmp_path: Path) -> None:

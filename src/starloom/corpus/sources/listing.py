@@ -15,6 +15,7 @@ from starloom.errors import SourceError
 from starloom.records import BlobHasher
 
 CHUNK = 1 << 20  # bytes read at a time, so that a file of any size fits
+_UNSAFE = re.compile(rb"\A[A-Za-z]:|\0|(?:\A|[/\\])\.{0,2}(?:[/\\]|\Z)")  # drive, NUL, a part that is empty, . or ..
 
 
 class Home(NamedTuple):
@@ -195,6 +196,4 @@ def canonical_remote(url: str) -> tuple[str, str] | None:
 
 def unsafe_name(path: bytes) -> bool:
     """Whether a name from an archive or a tree could point outside of it, or is no name at all."""
-    parts = path.replace(b"\\", b"/").split(b"/")
-    drive = re.match(rb"[A-Za-z]:", path) is not None
-    return drive or b"\0" in path or any(part in (b"", b".", b"..") for part in parts)
+    return _UNSAFE.search(path) is not None

@@ -10,11 +10,12 @@ import gzip
 import io
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from starloom.corpus.sources.archive import Bounds, Member, checked_name, chunks_from
 from starloom.corpus.sources.listing import CHUNK
@@ -23,7 +24,17 @@ _HEADER_BYTES = 1 << 20  # of an extended header: a name has at most 4,096 bytes
 _HEADERS_IN_A_ROW = 16  # extended headers before one file; real archives have one or two; our choice
 _XZ_MEMORY = 256 << 20  # bytes that an xz dictionary may take: `xz -9` needs 65 MiB; our choice
 _NO_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)
+_MODE_OR_ID = rb"[0-7]{6}[0-7 ][\0 ]"
+_PLAIN = re.compile(_MODE_OR_ID * 3 + rb"([0-7]{11})[\0 ][0-7]{11}[\0 ]([0-7]{6})\0 ([0\0x])")  # from mode to type
 _DAMAGE = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError)
+
+
+class Header(NamedTuple):
+    """What decides of a header."""
+
+    name: bytes
+    kind: bytes
+    size: int
 
 
 class TarReader:
@@ -40,10 +51,10 @@ class TarReader:
         place = 0
         for path, info, sparse in self._headers():
             self._at = path
-            size = 0 if info.type in _NO_DATA else info.size
+            size = 0 if info.kind in _NO_DATA else info.size
             left = [size]
             self._bounds.entry(path, size)
-            if info.isdir():
+            if info.kind == tarfile.DIRTYPE:
                 pass
             elif (reason := "sparse_file" if sparse else _reason_to_skip(info)) is not None:
                 self.skipped[reason] += 1
@@ -55,7 +66,7 @@ class TarReader:
         while self._some(CHUNK):  # to the end, where the compressed stream has its checksum
             pass
 
-    def _headers(self) -> Iterator[tuple[bytes, tarfile.TarInfo, bool]]:
+    def _headers(self) -> Iterator[tuple[bytes, Header, bool]]:
         """(name, header, whether it is sparse) of every entry; the stream stands at its data."""
         first = True
         while True:
@@ -70,33 +81,33 @@ class TarReader:
                 if not block.strip(b"\0"):
                     return
                 try:
-                    info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                    info = header_of(block)
                 except (tarfile.HeaderError, ValueError) as error:
                     raise self._bounds.broken(f"is no sound tar archive ({error})", self._at) from None
                 if info.size < 0:
                     raise self._bounds.broken("has an entry of negative size", self._at)
                 first = False
-                if info.type == tarfile.GNUTYPE_LONGNAME:
+                if info.kind == tarfile.GNUTYPE_LONGNAME:
                     name = self._extended(info).split(b"\0")[0]
-                elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                elif info.kind in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
                     fields = _pax_fields(self._extended(info))
                     name = fields.get(b"path", name)
                     said = fields.get(b"size", b"")
                     size = int(said) if said.isdigit() and len(said) < 20 else size
                     sparse = sparse or any(key.startswith(b"GNU.sparse.") for key in fields)
-                elif info.type in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
+                elif info.kind in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
                     self._extended(info)
                 else:
                     break
             else:
                 raise self._bounds.broken(f"has more than {_HEADERS_IN_A_ROW} extended headers in a row", self._at)
-            if info.type == tarfile.GNUTYPE_SPARSE:
+            if info.kind == tarfile.GNUTYPE_SPARSE:
                 self._skip_sparse_map(block)
                 sparse = True
-            info.size = info.size if size is None else size
-            yield os.fsencode(info.name) if name is None else name.rstrip(b"/"), info, sparse
+            info = info if size is None else info._replace(size=size)
+            yield info.name if name is None else name.rstrip(b"/"), info, sparse
 
-    def _extended(self, info: tarfile.TarInfo) -> bytes:
+    def _extended(self, info: Header) -> bytes:
         if info.size > _HEADER_BYTES:
             raise self._bounds.broken(f"has a header of {info.size:,} bytes, more than {_HEADER_BYTES:,}", self._at)
         content = self._read(info.size)
@@ -118,7 +129,9 @@ class TarReader:
     def _some(self, size: int) -> bytes:
         """`size` bytes, or fewer where the stream ends."""
         try:
-            data = b"".join(chunks_from(self._stream.read, size))
+            data = self._stream.read(min(size, CHUNK))
+            if 0 < len(data) < size:
+                data += b"".join(chunks_from(self._stream.read, size - len(data)))
         except _DAMAGE as error:
             raise self._bounds.broken(f"is damaged ({error})", self._at) from None
         self._bounds.unpacked(self._at, len(data))
@@ -140,10 +153,22 @@ class TarReader:
             yield data
 
 
-def _reason_to_skip(info: tarfile.TarInfo) -> str | None:
-    if info.issym() or info.islnk():
-        return "symbolic_link" if info.issym() else "hard_link"
-    return None if info.isreg() else "no_regular_file"
+def header_of(block: bytes) -> Header:
+    """A header as the standard library reads it; one of the usual spelling, of a file, without the library's whole
+    work. Raises tarfile.HeaderError."""
+    found = _PLAIN.match(block, 100)
+    name = block[:100].split(b"\0", 1)[0]
+    if found is None or name.endswith(b"/") or int(found[2], 8) != 256 + sum(block) - sum(block[148:156]):
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        return Header(os.fsencode(info.name), info.type, info.size)
+    prefix = block[345:500].split(b"\0", 1)[0]
+    return Header(prefix + b"/" + name if prefix else name, found[3], int(found[1], 8))
+
+
+def _reason_to_skip(info: Header) -> str | None:
+    if info.kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+        return "symbolic_link" if info.kind == tarfile.SYMTYPE else "hard_link"
+    return None if info.kind in tarfile.REGULAR_TYPES else "no_regular_file"
 
 
 def _pax_fields(data: bytes) -> dict[bytes, bytes]:
