@@ -314,6 +314,34 @@ def evidence(how: str, *expressions: str, path: str = "LICENSE", names: tuple[st
     return Evidence("r", path, how, expressions, names)
 
 
+@pytest.mark.parametrize(
+    "name", ["COPYRIGHT", "LEGAL", "NOTICE", "README", "README.md", "EULA.txt", "debian/copyright"]
+)
+def test_a_file_that_mentions_a_license_is_asked_only_where_nothing_else_tells(name: str) -> None:
+    table = a_shard(("file", f"top/{name}", NOTICE), ("file", "top/a.py", "x"))
+    (_, row) = licenses_of(table, decide([gather(table)])).to_pylist()
+    assert row["value"] == "GPL-2.0-or-later" and row["how"] == "mention" and row["confidence"] < 0.5
+    table = a_shard(("file", f"top/{name}", NOTICE), ("file", "top/a.py", "x"), ("file", "top/LICENSE", MIT))
+    assert licenses_of(table, decide([gather(table)]))["value"].to_pylist()[1] == "MIT"
+    table = a_shard(("file", f"top/sub/{name}", NOTICE), ("file", "top/sub/a.py", "x"), ("file", "top/b.py", "x"))
+    assert licenses_of(table, decide([gather(table)]))["value"].to_pylist()[1] is None or name == "debian/copyright"
+
+
+def test_a_users_agreement_that_nobody_recognizes_binds() -> None:
+    table = a_shard(("file", "top/EULA.txt", "You may look at it."), ("file", "top/a.py", "x"))
+    assert set(licenses_of(table, decide([gather(table)]))["value"].to_pylist()) == {UNRECOGNIZED}
+
+
+def test_the_folder_of_reuse_lists_what_is_used_somewhere() -> None:
+    listed = ("file", "top/LICENSES/GPL-3.0-or-later.txt", GPL_3)
+    header = ("file", "top/a.py", "# SPDX-License-Identifier: MIT\n")
+    plain = ("file", "top/b.py", "x")
+    table = a_shard(listed, header, plain)
+    assert licenses_of(table, decide([gather(table)]))["value"].to_pylist()[1:] == ["MIT", "GPL-3.0-or-later"]
+    table = a_shard(listed, header, plain, ("file", "top/LICENSE", MIT))
+    assert licenses_of(table, decide([gather(table)]))["value"].to_pylist()[1:3] == ["MIT", "MIT"]
+
+
 def test_metadata_and_texts_decide_together() -> None:
     assert repository_license([], "") == NO_LICENSE
     agree = [
@@ -352,7 +380,18 @@ def test_only_the_root_and_what_metadata_names_speak_for_a_repository() -> None:
         ("UNLICENSE", True),
         ("LICENSE-MIT", True),
         ("MIT-LICENSE.txt", True),
+        ("COPYING3", True),
+        ("COPYINGv3", True),
+        ("COPYLEFT", True),
+        ("GPL-3.0.txt", True),
+        ("gpl.txt", True),
+        ("GPLv3", True),
+        ("LGPL-3", True),
+        ("MIT.txt", True),
         ("NOTICE", False),
+        ("mit.py", False),
+        ("gpl.c", False),
+        ("mitigation.md", False),
         ("license.py", False),
         ("licensing.md", False),
     ],

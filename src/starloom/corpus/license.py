@@ -35,7 +35,14 @@ from starloom.corpus.schemas import ATTRIBUTE, Attribute, table_of
 from starloom.stage import Facts, Stage, Work
 from starloom.store import Built, write_table
 
-_LICENSE_FILE = re.compile(r"(?:[\w-]+[-_.])?(?:licen[cs]es?|copying|unlicense)(?:[-_. ].*)?", re.IGNORECASE)
+_LICENSE_FILE = re.compile(
+    r"(?:[\w-]+[-_.])?(?:licen[cs]es?|copying(?:v?\d)?|copyleft|unlicense)(?:[-_. ].*)?"
+    r"|(?:[al]?gpl|mpl|epl|eupl|mit|apache|bsd)(?:[-_ ]?v?\d(?:\.\d)?)?(?:[-_](?:only|or-later|clause))?(?:\.(?:txt|md|rst|html))?",
+    re.IGNORECASE,
+)
+_MENTIONING = re.compile(  # asked only where nothing else tells: they list third parties and mention licenses
+    r"(?:copyrights?|legal|notices?|readme|eula)(?:\.(?:txt|md|rst|html))?", re.IGNORECASE
+)
 _HEADER = re.compile(r"SPDX-License-Identifier:[ \t]*([^\n\r\"'`]{1,200})")
 _FILES = ("file", "notebook")
 _TALK = ("issue", "pull_request")  # what people say; a header in it is a quotation
@@ -67,7 +74,13 @@ def evidence_of(repository: str, path: str, text: str) -> Evidence | None:
     stated = statement(name, text)
     if stated is not None:
         return Evidence(repository, path, "metadata", (stated.expression,) if stated.expression else (), stated.files)
-    if is_license_file(name) or "LICENSES/" in path:  # the REUSE folder
+    if path.rpartition("/")[0].rpartition("/")[2] == "LICENSES":  # REUSE: texts of what is used somewhere, by their ids
+        stated_by_name = as_expression(name.rpartition(".")[0])
+        return Evidence(repository, path, "license_list", (stated_by_name,) if stated_by_name else shown(text))
+    if _MENTIONING.fullmatch(name):
+        unknown = (UNRECOGNIZED,) if name.lower().startswith("eula") else ()
+        return Evidence(repository, path, "mention", shown(text) or unknown)
+    if is_license_file(name):
         header = spdx_header(text)
         return Evidence(repository, path, "license_file", shown(text) or ((header,) if header else ()))
     return None
@@ -77,6 +90,8 @@ def told_by(repository: str, path: str, text: str) -> list[Evidence]:
     """All that a file tells: mostly about its own folder, Debian's debian/copyright about any."""
     if path.endswith("debian/copyright") and path.removesuffix("debian/copyright")[-1:] in ("", "/"):
         root = path.removesuffix("debian/copyright")
+        if not debian_folders(text):  # written freely
+            return [Evidence(repository, f"{root}copyright", "mention", shown(text))]
         return [
             Evidence(repository, f"{root}{folder}copyright", "metadata", (expression,))
             for folder, expression in debian_folders(text).items()
@@ -110,12 +125,25 @@ def repository_license(evidence: Iterable[Evidence], root: str) -> Attribute:
             texts += one.expressions
             unrecognized = unrecognized or not one.expressions
     value = combined(metadata, sorted(set(texts)))
+    if value is None and unrecognized:
+        return Attribute(UNRECOGNIZED, "license_file", 0.3)
     if value is None:
-        return Attribute(UNRECOGNIZED, "license_file", 0.3) if unrecognized else NO_LICENSE
+        return _weaker_evidence(near, root)
     if metadata and texts:
         agree = combined(metadata, []) == value
         return Attribute(value, "metadata and license_file", 1.0 if agree else 0.8)
     return Attribute(value, "metadata", 0.9) if metadata else Attribute(value, "license_file", 0.9)
+
+
+def _weaker_evidence(near: list[Evidence], root: str) -> Attribute:
+    """What the REUSE folder lists, else what NOTICE, README and their like mention, where nothing else tells."""
+    for how, confidence in (("license_list", 0.5), ("mention", 0.4)):  # our choice
+        said = [
+            name for one in near if one.how == how and _at_root(one.path.removeprefix(root)) for name in one.expressions
+        ]
+        if said:
+            return Attribute(joined(sorted(said), "AND"), how, confidence)
+    return NO_LICENSE
 
 
 def folder_licenses(evidence: Iterable[Evidence], root: str) -> dict[str, Attribute]:
@@ -123,7 +151,7 @@ def folder_licenses(evidence: Iterable[Evidence], root: str) -> dict[str, Attrib
     folders: dict[str, list[Evidence]] = {}
     for one in evidence:
         place = one.path.removeprefix(root)
-        if one.path.startswith(root) and not _at_root(place):
+        if one.path.startswith(root) and not _at_root(place) and one.how != "mention":  # of a part of the tree
             base = re.sub(r"LICENSES/$", "", place.rpartition("/")[0] + "/")
             folders.setdefault(root + base, []).append(one)
     found = {folder: repository_license(near, folder) for folder, near in sorted(folders.items())}
@@ -155,7 +183,8 @@ def file_license(repository: Attribute, header: str | None) -> Attribute:
     """License of one file: its own header where the repository's license names it, else both must be obeyed."""
     if header is None:
         return repository
-    if repository.value is None or all(explained(one, repository.value) for one in ids(header)):
+    listed = repository.how == "license_list"  # what is used somewhere: the header says which of it here
+    if repository.value is None or listed or all(explained(one, repository.value) for one in ids(header)):
         return Attribute(header, "spdx_header", 1.0)
     return Attribute(combined([repository.value, header], []), f"{repository.how} and spdx_header", 0.8)
 
@@ -295,7 +324,7 @@ def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], fold
 class License(Stage):
     """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     files: Stage
 
     def produce(self, work: Work) -> None:
