@@ -18,6 +18,7 @@ from starloom.corpus.license_texts import normalized
 
 HEAD = 4096  # characters of a file in which a header is looked for; our choice
 _TYPES = ("programming", "markup")
+_BEFORE = 40  # characters: "distributed under the terms of the" MIT license
 _CODE = ("SQL",)  # data in linguist's table
 _WORDS = re.compile(
     r"general public|gpl|mozilla|\bmpl\b|eclipse public|\bepl\b|common development|common public|common(?:s|) clause"
@@ -104,8 +105,15 @@ def notice(path: bytes, text: str, permissive_too: bool = False) -> str | None:
     if language is None or not (languages()[language] in _TYPES or language in _CODE):
         return None
     found: list[str] = []
-    for passage in _comments(_SPDX.sub("", head), language):
-        one = _passage(" ".join(passage.split()), permissive_too)
+    for comment in _comments(_SPDX.sub("", head), language):
+        passage = " ".join(comment.split())
+        lower = passage.lower()
+        if _WORDS.search(lower) is None:  # what is left is the same in all files of a project, but for its end
+            less = _LESS.search(lower) if permissive_too else None
+            if less is None:
+                continue
+            passage = passage[max(0, less.start() - _BEFORE) :]
+        one = _passage(passage, permissive_too)
         found += [one] if one is not None else []
     for stated in _DUNDER.findall(head):
         one = as_expression(stated) or named(stated)
