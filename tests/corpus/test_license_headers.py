@@ -37,6 +37,9 @@ NOTICES = [
     ("Unauthorized copying is prohibited. Proprietary and confidential.", "LicenseRef-proprietary"),
     ("Dual licensed under the MIT or GPL Version 2 licenses.", "MIT OR GPL-2.0-only"),
 ]  # fmt: skip
+NOTICES.append(
+    ("Dual licensed under the MIT (MIT-LICENSE.txt)\nor GPL (GPL-LICENSE.txt) licenses.", "MIT OR GPL-1.0-or-later")
+)
 MENTIONS = [
     "This is compatible with the GPL.",
     "This license is approved by the FSF as GPL-compatible.",

@@ -324,7 +324,7 @@ def _license_part(call: tuple[Built, str, dict[str, dict[str, Attribute]]], fold
 class License(Stage):
     """License of each file as an attribute: an SPDX expression, or null where nothing is known."""
 
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
     files: Stage
 
     def produce(self, work: Work) -> None:

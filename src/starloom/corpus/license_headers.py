@@ -89,6 +89,8 @@ _CHOICE = re.compile(
     r"|under (?:the terms of )?(?:either|one of|any of) "
     r"|\b(?:mit|bsd|x11|apache|license|gpl|lgpl|mpl)(?: \d){0,2} or (?:the )?(?:gnu|gpl|lgpl|agpl|mit|bsd|apache|mpl|mozilla)\b"
 )
+_NAMED = re.compile(r"\b(?:licensed|dual|under|or|and)(?: the)? (mit|bsd|apache)\b")  # one that may be chosen
+_SHORT = {"mit": "MIT", "bsd": "LicenseRef-BSD-unspecified", "apache": "Apache-2.0"}
 
 
 def notice(path: bytes, text: str, permissive_too: bool = False) -> str | None:
@@ -142,7 +144,10 @@ def _passage(passage: str, permissive_too: bool) -> str | None:
     less = [name for name in texts if license_type(name) == "permissive"]
     if not binding:
         return joined(less, "AND")
-    return joined([*less, *binding], "OR" if _CHOICE.search(words) else "AND")
+    choice = _CHOICE.search(words) is not None
+    if choice and not less:
+        less = sorted({_SHORT[name] for name in _NAMED.findall(words)})
+    return joined([*less, *binding], "OR" if choice else "AND")
 
 
 def _binding(words: str) -> set[str]:
