@@ -6,8 +6,8 @@ promises, and weights are read at a quarter of float32's bytes. The activations 
 products 3e-5 (bfloat16: 3e-3); the loss of this mode is that of the weights. Where a processor's int8 products are not
 exact, and on a GPU, weights are widened within the product.
 
-Measured on one Zen 4 core: 8192 × 2048 weights times one row takes half of float32's time, as torch's own
-`_weight_int8pack_mm` with bfloat16 does; times 256 rows half as well, where torch's takes 1.6 times float32's.
+Measured on one core of a busy Zen 4: 8192 × 2048 weights times one row take less than half of float32's time, as with
+torch's own `_weight_int8pack_mm` in bfloat16; times 256 rows half, where torch's own takes 1.6 times float32's.
 """
 
 # O rows of weights (outputs), D columns (inputs), R rows of activations
