@@ -48,7 +48,9 @@ def main() -> None:
     sources, *flags = sys.argv[1:]
     recipe = [sys.executable, "-m", "starloom", "run", "corpus", "--sources", sources, "--json"]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([*recipe, "--until", "read", "--store", f"{folder}/fetched"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*recipe, "--until", "read", "--store", f"{folder}/fetched"], check=True, stdout=subprocess.DEVNULL
+        )
         started, most = time.monotonic(), 0
         with (Path(folder) / "out.json").open("wb") as out:
             process = subprocess.Popen([*recipe, *flags, "--store", f"{folder}/store"], stdout=out)
