@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -437,3 +437,39 @@ except MissingExtraError as error:
     arguments = [sys.executable, "-W", "error", "-c", program, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True)
     assert done.stdout == "torch is not installed; run: pip install 'starloom[train]'\n"
+
+
+def test_a_request_whose_draw_fails_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong between logits and an id is that request's: the others' tokens stay what they are alone."""
+    from starloom.generate import requests
+
+    right = requests.choose
+
+    def choose(logits: Any, sampling: Sampling, *rest: Any, **more: Any) -> int:
+        if sampling.seed == 666:
+            raise IndexError("index -1 is out of bounds")
+        return right(logits, sampling, *rest, **more)
+
+    monkeypatch.setattr(requests, "choose", choose)
+    prompts = [(1, 2, 3), (4, 5), (6, 7, 8)]
+    alone = []
+    for prompt in prompts:
+        engine = Engine(NumpyBackend())
+        handle = engine.submit(Request(prompt, 6))
+        while engine.busy:
+            engine.step()
+        alone.append(handle.tokens)
+    engine = Engine(NumpyBackend())
+    first = engine.submit(Request(prompts[0], 6))
+    engine.step()
+    bad = engine.submit(Request((9, 9), 6, Sampling(temperature=1.0, seed=666)))
+    others = [engine.submit(Request(prompt, 6)) for prompt in prompts[1:]]
+    while engine.busy:
+        engine.step()
+    assert bad.finish_reason == "error" and "IndexError" in str(bad.error)
+    assert [one.tokens for one in (first, *others)] == alone
+
+
+def test_a_count_that_is_no_whole_number_is_refused() -> None:
+    with pytest.raises(GenerationError, match="max_tokens"):
+        Engine(NumpyBackend()).submit(Request((1,), cast(Any, 2.5)))

@@ -206,3 +206,16 @@ def test_forbidding_every_id_is_an_error() -> None:
 def test_a_setting_that_cannot_be_is_named(settings: dict[str, Any]) -> None:
     with pytest.raises(GenerationError, match=next(iter(settings))):
         Sampling(**settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"repetition_penalty": 1e-300}, {"repetition_penalty": 1e300}, {"logit_bias": ((5, 1e39),)}, {"top_k": 2.5},
+        {"seed": 1.5}, {"logit_bias": ((5.5, 1.0),)}, {"logit_bias": (("5", 1.0),)}, {"temperature": "1"},
+{"temperature": True}, {"top_p": float("nan")}, {"min_p": None},
+    ],
+)  # fmt: skip
+def test_settings_that_no_draw_survives_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(GenerationError, match=next(iter(wrong))):
+        Sampling(**wrong)

@@ -11,7 +11,7 @@ from starloom.errors import GenerationError
 from starloom.generate.drafts import Drafter
 from starloom.generate.prefix import common
 from starloom.generate.protocol import Backend, FinishReason, Handle, Likelihood, Request
-from starloom.generate.sampling import Ids, Logits, choose, likeliest, log_probabilities
+from starloom.generate.sampling import Ids, Logits, choose, is_whole, likeliest, log_probabilities
 
 NOTHING: Ids = np.array([], dtype=np.intp)
 
@@ -96,9 +96,9 @@ def check(request: Request, backend: Backend) -> None:
     check_ids(tuple(request.forbid), size, "forbid", empty=True)
     check_ids(request.surroundings, size, "surroundings", empty=True)
     check_ids([token for token, _ in request.sampling.logit_bias], size, "logit_bias", empty=True)
-    if request.max_tokens < 1:
+    if not is_whole(request.max_tokens) or request.max_tokens < 1:
         raise GenerationError(f"max_tokens is a count from 1 up, not {request.max_tokens}")
-    if not 0 <= request.top_logprobs <= size:
+    if not is_whole(request.top_logprobs) or not 0 <= request.top_logprobs <= size:
         raise GenerationError(
             f"top_logprobs is a count from 0 to the vocabulary's {size:,}, not {request.top_logprobs}"
         )
@@ -148,6 +148,8 @@ def draw_next(run: Run, logits: Logits, limit: int) -> FinishReason | Generation
         token = choose(logits, request.sampling, len(handle.ids), run.forbid, run.mask, seen=seen)
     except GenerationError as error:
         return error
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # its own settings: the others go on
+        return failed(error, "its settings allow no draw")
     run.mask = NOTHING
     if token in request.stop:
         handle.stop_id = token
@@ -158,7 +160,7 @@ def draw_next(run: Run, logits: Logits, limit: int) -> FinishReason | Generation
         if request.top_logprobs:
             handle.top_logprobs.append(likeliest(logprobs, request.top_logprobs))
     handle.ids.append(token)
-    return "length" if len(handle.ids) == limit else None
+    return "length" if len(handle.ids) >= limit else None
 
 
 def score(run: Run, start: int, rows_TV: Logits) -> GenerationError | None:
@@ -177,9 +179,9 @@ def likelihood(run: Run) -> Likelihood | GenerationError:
     return run.handle.error or Likelihood(tuple(run.handle.logprobs), run.greedy)
 
 
-def failed(error: Exception) -> GenerationError:
-    """A backend's error as its asker gets it."""
-    failure = GenerationError(f"the backend failed on this request: {type(error).__name__}: {error}")
+def failed(error: Exception, what: str = "the backend failed on this request") -> GenerationError:
+    """An error that is no fault of other requests, as its asker gets it."""
+    failure = GenerationError(f"{what}: {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
 

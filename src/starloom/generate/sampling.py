@@ -21,6 +21,19 @@ Probabilities = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
 
+# Bounds: our choice, far beyond what is of use (OpenAI's bias ends at 100), so that no float32 logit overflows.
+LARGEST_PENALTY = 100
+LARGEST_BIAS = 10_000
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next id is drawn; the defaults are greedy decoding with everything else off. Raises GenerationError.
@@ -41,7 +54,13 @@ class Sampling:
     sample: int = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+        for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+            if not is_number(getattr(self, name)):
+                raise GenerationError(f"{name} is a number, not {getattr(self, name)!r}")
+        for name in ("top_k", "seed", "sample"):
+            if not is_whole(getattr(self, name)):
+                raise GenerationError(f"{name} is a whole number, not {getattr(self, name)!r}")
+        if not 0 <= self.temperature < math.inf:
             raise GenerationError(f"temperature is a number from 0 (greedy) up, not {self.temperature}")
         if self.top_k < 0:
             raise GenerationError(f"top_k is a count of ids (0: all), not {self.top_k}")
@@ -51,14 +70,20 @@ class Sampling:
             raise GenerationError(f"seed is a whole number from 0 to 2**64 - 1, not {self.seed}")
         if not 0 <= self.min_p <= 1:
             raise GenerationError(f"min_p is a share from 0 (all) to 1, not {self.min_p}")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
-            raise GenerationError(f"repetition_penalty is a number above 0 (1: off), not {self.repetition_penalty}")
+        if not 1 / LARGEST_PENALTY <= self.repetition_penalty <= LARGEST_PENALTY:
+            raise GenerationError(
+                f"repetition_penalty is a number from {1 / LARGEST_PENALTY} to {LARGEST_PENALTY} (1: off), "
+                f"not {self.repetition_penalty}"
+            )
         if not 0 <= self.sample < 2**64:
             raise GenerationError(f"sample is a whole number from 0 up, not {self.sample}")
         for token, bias in self.logit_bias:
-            if not math.isfinite(bias):
+            if not is_whole(token):
+                raise GenerationError(f"logit_bias is about ids, whole numbers, not {token!r}")
+            if not (is_number(bias) and abs(bias) <= LARGEST_BIAS):
                 raise GenerationError(
-                    f"logit_bias of id {token} is a finite number, not {bias}; to ban ids, forbid them"
+                    f"logit_bias of id {token} is a number from {-LARGEST_BIAS} to {LARGEST_BIAS}, not {bias!r}; to ban "
+                    "ids, forbid them"
                 )
         if len(dict(self.logit_bias)) < len(self.logit_bias):
             raise GenerationError("logit_bias names an id twice; give each id one bias")

@@ -31,6 +31,7 @@ from starloom.generate.protocol import (
     Settings,
     samples_of,
 )
+from starloom.generate.requests import failed
 from starloom.generate.suffix_copy import SuffixCopy
 from starloom.generate.text_stream import ControlTokens, Ending, Stream, TextStream
 from starloom.models import checkpoint
@@ -153,6 +154,8 @@ class Session:
             return self.start(ask)
         except GenerationError as error:
             return error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # one that is no ask fails alone
+            return failed(error, "this ask cannot be understood")
 
     def start(self, ask: Ask) -> Stream:
         """Queue one ask; its text comes as it is taken."""
