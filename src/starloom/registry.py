@@ -33,6 +33,8 @@ class Registry:
 def resolve(target: str, kind: str = "object") -> object:
     """Import `package.module:attribute`. Raises ConfigError naming the half that does not exist."""
     module_name, _, attribute = target.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise ConfigError(f"'{target}' names no {kind}; your own is spelled package.module:name")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -38,8 +38,9 @@ from starloom.models import checkpoint
 from starloom.tokens.bpe import Vocabulary
 
 # Rows of a matrix past the vocabulary: padding to a multiple of 128 × the tensor-parallel size (Megatron-LM); 8 is the
-# largest that one machine held.
+# largest that one machine held. Nobody pads to less than a multiple of 8: another count is another tokenizer's.
 MOST_PADDING = 128 * 8
+LEAST_MULTIPLE = 8
 
 
 class Session:
@@ -55,7 +56,7 @@ class Session:
         stop_ids: Collection[int] = (),
     ) -> None:
         padding = backend.vocabulary_size - vocabulary.size
-        if not 0 <= padding < MOST_PADDING:
+        if not 0 <= padding < MOST_PADDING or (padding and backend.vocabulary_size % LEAST_MULTIPLE):
             raise TokenizerError(
                 f"the tokenizer of {name} has {vocabulary.size:,} tokens and its embedding {backend.vocabulary_size:,} rows: "
                 "they do not belong together; use the tokenizer.json that the model was trained with"
