@@ -33,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from starloom.corpus.license import is_license_file
+from starloom.corpus.license_evidence import is_license_file
 from starloom.corpus.license_expressions import ids, joined, license_type
 from starloom.corpus.license_texts import recognize
 

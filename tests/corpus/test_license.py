@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 
 from corpus.planted import by_path, made, plant, rows
 from starloom.corpus import License, Read, license_grams
-from starloom.corpus.license import (
+from starloom.corpus.license import decide, file_license, gather, licenses_of
+from starloom.corpus.license_evidence import (
     NO_LICENSE,
     Evidence,
-    decide,
     evidence_of,
-    file_license,
-    gather,
     is_license_file,
     license_at,
-    licenses_of,
     repository_license,
     spdx_header,
 )

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from corpus.planted import made, plant, rows
 from corpus.test_license import BSD_3, BSD_HEAD, ISC, MIT
 from starloom.corpus import License, Read
-from starloom.corpus.license import evidence_of, is_license_file
 from starloom.corpus.license_changes import RESTRICTED, shown
+from starloom.corpus.license_evidence import evidence_of, is_license_file
 from starloom.corpus.license_expressions import license_type
 from starloom.corpus.license_headers import notice
 from starloom.corpus.license_metadata import statement

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starloom.corpus.license import NO_LICENSE, licenses_of, noticed_license
+from starloom.corpus.license import licenses_of, noticed_license
+from starloom.corpus.license_evidence import NO_LICENSE
 from starloom.corpus.license_expressions import ids, license_type
 from starloom.corpus.license_headers import HEAD, notice
 from starloom.corpus.schemas import Attribute

@@ -8,20 +8,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from starloom.errors import GenerationError
-from starloom.models import decoding, initial
+from starloom.models import initial
 from starloom.models.attention import attention
 from starloom.models.cache import Cache, Past
-from starloom.models.cross_entropy import cross_entropy, token_losses
-from starloom.models.decoding import Ids
 from starloom.models.gpt_bigcode_config import GPTBigCodeConfig
-from starloom.models.linear import Linear, Matrix, linear
+from starloom.models.language_model import LanguageModel
+from starloom.models.linear import Linear, Matrix
 
 
 class Attention(nn.Module):
@@ -97,8 +94,10 @@ class Transformer(nn.Module):
         return normed
 
 
-class GPTBigCode(nn.Module):
+class GPTBigCode(LanguageModel):
     """The language model. Weights are drawn from the seed; with `seed=None` they are left as memory has them, to be loaded."""
+
+    config: GPTBigCodeConfig
 
     def __init__(
         self,
@@ -114,11 +113,7 @@ class GPTBigCode(nn.Module):
             self.transformer = Transformer(config)
             if not config.tie_word_embeddings:
                 self.lm_head = Linear(config.n_embd, config.vocab_size, bias=False)
-        self.to(dtype)
-        if torch.device(device).type != "meta":
-            self.to_empty(device=device)
-            if seed is not None:
-                initial.draw(self, seed, self._std)
+        self.fill(seed, self._std, dtype, device)
 
     def _std(self, name: str) -> float:
         """initializer_range, divided by √(2·n_layer) where a branch joins the residual, as transformers does it."""
@@ -126,41 +121,17 @@ class GPTBigCode(nn.Module):
         return std / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else std
 
     @property
-    def head_VD(self) -> Matrix:
-        """The output matrix: the token embedding where they are tied."""
-        return self.transformer.wte.weight if self.config.tie_word_embeddings else self.lm_head.weight
+    def body(self) -> nn.Module:
+        return self.transformer
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """What the head reads, [B, T, D]. Raises GenerationError when T exceeds the context."""
-        tokens, most = ids_BT.shape[1], self.config.context
-        if tokens > most:
-            raise GenerationError(f"{tokens} tokens exceed the model's context of {most}; cut the sequence")
-        hidden_BTD: Tensor = self.transformer(ids_BT, torch.arange(tokens, device=ids_BT.device))
-        return hidden_BTD
-
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Logits of every position, [B, T, V]."""
-        return linear(self.hidden(ids_BT), self.head_VD)
-
-    def loss(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of the targets (already shifted by the caller; -100 is left out), for training."""
-        return cross_entropy(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten())
-
-    @torch.no_grad()
-    def token_losses(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Cross-entropy in nats of each target, [B, T], 0 where it is -100, for evaluation: no gradients."""
-        return token_losses(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten()).view_as(targets_BT)
+    @property
+    def embedding_VD(self) -> Matrix:
+        weight: Matrix = self.transformer.wte.weight
+        return weight
 
     def new_cache(self) -> Cache:
-        """An empty cache for decoding with this model, of its type and on its device."""
-        c, weight = self.config, self.transformer.wte.weight
+        c, weight = self.config, self.embedding_VD
         return Cache(
             layers=c.n_layer, kv_heads=c.kv_heads, head_size=c.head_size, context=c.context,
             dtype=weight.dtype, device=weight.device,
         )  # fmt: skip
-
-    def step(
-        self, batch: Sequence[tuple[int, Ids]], cache: Cache, every: bool | Sequence[bool] = False
-    ) -> list[Tensor]:
-        """Append each sequence's new ids to its slot; logits after the last of them, or after each: see `decoding.step`."""
-        return decoding.step(self.transformer, self.head_VD, batch, cache, every)

@@ -7,19 +7,15 @@ checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from starloom.errors import GenerationError
-from starloom.models import decoding, initial
+from starloom.models import initial
 from starloom.models.attention import attention
 from starloom.models.cache import Cache, Past
-from starloom.models.cross_entropy import cross_entropy, token_losses
-from starloom.models.decoding import Ids
-from starloom.models.linear import Linear, Matrix, linear
+from starloom.models.language_model import LanguageModel
+from starloom.models.linear import Linear, Matrix
 from starloom.models.starcoder2_config import Starcoder2Config
 
 Turn = tuple[Tensor, Tensor]  # cosine and sine of each position's angles, [T or R, 1, H/2]
@@ -109,8 +105,10 @@ class Decoder(nn.Module):
         return normed
 
 
-class Starcoder2(nn.Module):
+class Starcoder2(LanguageModel):
     """The language model. Weights are drawn from the seed; with `seed=None` they are left as memory has them, to be loaded."""
+
+    config: Starcoder2Config
 
     def __init__(
         self,
@@ -126,48 +124,20 @@ class Starcoder2(nn.Module):
             self.model = Decoder(config)
             if not config.tie_word_embeddings:
                 self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.to(dtype)
-        if torch.device(device).type != "meta":
-            self.to_empty(device=device)
-            if seed is not None:  # N(0, initializer_range²) throughout, as in transformers
-                initial.draw(self, seed, lambda name: config.initializer_range)
+        self.fill(seed, lambda name: config.initializer_range, dtype, device)
 
     @property
-    def head_VD(self) -> Matrix:
-        """The output matrix: the token embedding where they are tied."""
-        return self.model.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+    def body(self) -> nn.Module:
+        return self.model
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """What the head reads, [B, T, D]. Raises GenerationError when T exceeds the context."""
-        tokens, most = ids_BT.shape[1], self.config.context
-        if tokens > most:
-            raise GenerationError(f"{tokens} tokens exceed the model's context of {most}; cut the sequence")
-        hidden_BTD: Tensor = self.model(ids_BT, torch.arange(tokens, device=ids_BT.device))
-        return hidden_BTD
-
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Logits of every position, [B, T, V]."""
-        return linear(self.hidden(ids_BT), self.head_VD)
-
-    def loss(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of the targets (already shifted by the caller; -100 is left out), for training."""
-        return cross_entropy(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten())
-
-    @torch.no_grad()
-    def token_losses(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Cross-entropy in nats of each target, [B, T], 0 where it is -100, for evaluation: no gradients."""
-        return token_losses(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten()).view_as(targets_BT)
+    @property
+    def embedding_VD(self) -> Matrix:
+        weight: Matrix = self.model.embed_tokens.weight
+        return weight
 
     def new_cache(self) -> Cache:
-        """An empty cache for decoding with this model, of its type and on its device."""
-        c, weight = self.config, self.model.embed_tokens.weight
+        c, weight = self.config, self.embedding_VD
         return Cache(
             layers=c.num_hidden_layers, kv_heads=c.kv_heads, head_size=c.head_size, context=c.context,
             window=c.sliding_window, dtype=weight.dtype, device=weight.device,
         )  # fmt: skip
-
-    def step(
-        self, batch: Sequence[tuple[int, Ids]], cache: Cache, every: bool | Sequence[bool] = False
-    ) -> list[Tensor]:
-        """Append each sequence's new ids to its slot; logits after the last of them, or after each: see `decoding.step`."""
-        return decoding.step(self.model, self.head_VD, batch, cache, every)

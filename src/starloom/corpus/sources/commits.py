@@ -19,7 +19,7 @@ from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 
 from starloom.corpus.fields import Field
-from starloom.corpus.license import evidence_of, is_license_file, repository_license
+from starloom.corpus.license_evidence import evidence_of, is_license_file, repository_license
 from starloom.corpus.license_metadata import statement
 from starloom.corpus.license_texts import LONGEST_TEXT
 from starloom.corpus.sources.git import DIRECTORY, LINK, SUBMODULE, Git, commit_date
