@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corpus.planted import made, plant, rows, whole
 from starloom.corpus import ExactDedup, Language, Mix, NearDedup, Read
-from starloom.corpus.decide import DOWN_SAMPLED, NEAR_HELDOUT, Amounts, Candidate, decide, near_any
+from starloom.corpus.decide import DOWN_SAMPLED, ELSEWHERE, NEAR_HELDOUT, Amounts, Candidate, Fixed, decide, near_any
 from starloom.corpus.selectors import Selector, with_numbers
 from starloom.errors import ConfigError
 from starloom.records import document_id
@@ -148,3 +148,36 @@ def test_a_selector_that_means_nothing_is_refused(setting: str, value: str, said
 def test_selecting_by_language_needs_languages() -> None:
     with pytest.raises(ConfigError, match="give it a Language"):
         Mix(Read("python:stdlib"), weights=("language:Python=2",))
+
+
+@given(st.sets(st.integers(0, 59)), st.sets(st.integers(0, 59)))
+def test_what_another_mix_holds_out_is_held_out_whatever_is_said_and_its_groups_are_not_trained_on(
+    before: set[int], here: set[int]
+) -> None:
+    def judged(dropped: set[int]) -> list[Candidate]:
+        return [
+            candidate(number, groups=6)._replace(reason="few_stars" if number in dropped else None)
+            for number in range(60)
+        ]
+
+    _, base = decide(judged(before), (), 0.4, 3)
+    measured = {one.row: one.group for one in base["part-0"] if one.split == "heldout"}
+    fixed = Fixed(frozenset(judged(set())[row].id for row in measured), frozenset(measured.values()))
+    reasons, kept = decide(judged(here), (), 0.4, 4, fixed=fixed)
+    assert {one.row: one.group for one in kept["part-0"] if one.split == "heldout"} == measured
+    trained = {one.row for one in kept["part-0"] if one.split == "train"}
+    assert trained == {n for n in range(60) if n not in here and f"git:r{n % 6}" not in measured.values()}
+    assert {reason for number, reason in enumerate(reasons) if number not in here} <= {None, ELSEWHERE}
+
+
+def test_mixes_of_different_filters_are_measured_on_the_files_of_one(tmp_path: Path) -> None:
+    files = {f"{name}/{number}.py": f"{name} = {number}\n".encode() for name in "abcdef" for number in range(9)}
+    files |= {f"{name}/{number}.json": b"{}" * (number + 9) for name in "abcdef" for number in range(9)}
+    read = Read(f"folder:{plant(tmp_path / 'code', files)}")
+    language = Language(read)
+    base = Mix(read, (language,), heldout=0.4, validation=("language:Python",), label="base")
+    other = Mix(read, (language,), groups=(NearDedup(read, preset="dedup-alt"),), measured_as=base, label="other")
+    out = [
+        {row["id"] for row in rows(made(mix, tmp_path / "store")) if row["split"] == "heldout"} for mix in (base, other)
+    ]
+    assert out[0] == out[1] and out[0]

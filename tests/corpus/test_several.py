@@ -219,3 +219,17 @@ def test_a_license_reaches_no_other_source_of_that_name(tmp_path: Path) -> None:
         row["repository"]: licenses[row["id"]] for row in rows(made(read, tmp_path / "store")) if row["path"] == b"a.py"
     }
     assert found == {"folder:x/src": "MIT", "folder:y/src": None}
+
+
+def test_a_list_may_say_stars_where_the_source_cannot(tmp_path: Path) -> None:
+    plant(tmp_path, {"known/a.py": b"a\n", "unknown/b.py": b"b\n"})
+    path = tmp_path / "list"
+    path.write_text("folder:known  stars=7 # counted by hand\nfolder:unknown\n")
+    first = made(Read(f"list:{path}"), tmp_path / "store")
+    assert {row["path"]: row["stars"] for row in rows(first)} == {b"a.py": 7, b"b.py": None}
+    path.write_text("folder:known stars=8\nfolder:unknown\n")
+    assert made(Read(f"list:{path}"), tmp_path / "store").fingerprint != first.fingerprint
+    for wrong in ("many", "-1", "1e9", str(1 << 31)):
+        path.write_text(f"folder:known stars={wrong}\n")
+        with pytest.raises(ConfigError, match=f"list:1: stars={wrong} is no number"):
+            made(Read(f"list:{path}"), tmp_path / "store")

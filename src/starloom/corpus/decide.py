@@ -19,6 +19,7 @@ from starloom.records import uniform
 
 DOWN_SAMPLED = "down_sampled"
 NEAR_HELDOUT = "near_duplicate_of_heldout"
+ELSEWHERE = "held_out_elsewhere"
 
 
 class Candidate(NamedTuple):
@@ -70,6 +71,14 @@ def rank(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What another mix holds out: its documents, and the groups that they are of."""
+
+    ids: frozenset[bytes]
+    groups: frozenset[str]
+
+
 def first_reason(unread: str | None, verdicts: Sequence[tuple[bool, Sequence[str]]]) -> str | None:
     """Why a document is dropped, by the first verdict against it in recipe order; None when all keep it."""
     for keep, reasons in verdicts:
@@ -85,19 +94,29 @@ def decide(
     seed: int,
     apart: Sequence[Sequence[Edge]] = (),
     amounts: Amounts | None = None,
+    fixed: Fixed | None = None,
 ) -> tuple[list[str | None], dict[str, list[Kept]]]:
-    """(reason to drop each candidate, or None; part → its documents that stay, in order)."""
+    """(reason to drop each candidate, or None; part → its documents that stay, in order).
+
+    `fixed` are held out whatever is said against them here, and nothing of their groups is trained on.
+    """
     amounts = amounts or Amounts()
     reasons = [one.reason for one in candidates]
     twins = reasons_to_drop([reason is None for reason in reasons], [one.rank for one in candidates], duplicates)
     reasons = [reason or twin for reason, twin in zip(reasons, twins, strict=True)]
+    if fixed is not None:
+        reasons = [None if one.id in fixed.ids else said for one, said in zip(candidates, reasons, strict=True)]
     alive = [number for number, reason in enumerate(reasons) if reason is None]
     groups = groups_of([(candidates[number].repository, candidates[number].path) for number in alive]) if alive else []
     sizes: Counter[str] = Counter()
     for number, group in zip(alive, groups, strict=True):
         sizes[group] += candidates[number].size
-    out = held_out(sizes, heldout, seed)
+    out = held_out(sizes, heldout, seed) if fixed is None else fixed.groups
     measured = {number for number, group in zip(alive, groups, strict=True) if group in out}
+    if fixed is not None:
+        for number in [number for number in measured if candidates[number].id not in fixed.ids]:
+            reasons[number] = ELSEWHERE
+            measured.remove(number)
     for number in near_any(measured, len(candidates), apart):
         if reasons[number] is None and number not in measured:
             reasons[number] = NEAR_HELDOUT

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from starloom.corpus.components import Duplicates, Edge
 from starloom.corpus.decide import (
     Amounts,
     Candidate,
+    Fixed,
     Kept,
     counted,
     decide,
@@ -120,8 +122,10 @@ class Mix(Stage):
     the hold-out groups that is kept for measuring. What is about the training split alone: `weights`
     (`language:Python=2`: seen twice; below 1 a sample of the files), `caps` (`language:JSON=1e9`: bytes, by sampling;
     without either, the natural distribution), and `apart`, whose near-duplicates of held-out files go. `validation`
-    names sets of the held-out rows by selectors, the first that matches. `outcome-part-*.parquet` has every document's
-    reason, or none.
+    names sets of the held-out rows by selectors, the first that matches. `measured_as` is a mix of the same files that
+    decides what is held out, so that models of different filters are measured on one set: its held-out files are held
+    out here too, whatever the verdicts say, and nothing else of their groups stays. `outcome-part-*.parquet` has every
+    document's reason, or none.
     """
 
     version: ClassVar[int] = 5
@@ -140,6 +144,7 @@ class Mix(Stage):
     caps: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     apart: tuple[Stage, ...] = ()
+    measured_as: Stage | None = None
 
     def __post_init__(self) -> None:
         for name in ("attributes", "verdicts", "groups", "apart"):
@@ -192,7 +197,8 @@ class Mix(Stage):
             for stage, built in zip(self.groups, work.many("groups"), strict=True)
         ]
         apart = [_edges(built, number) for built in work.many("apart")]
-        reasons, kept = decide(candidates, duplicates, self.heldout, self.seed, apart, self.amounts())
+        fixed = None if self.measured_as is None else _fixed(work.input("measured_as"), number)
+        reasons, kept = decide(candidates, duplicates, self.heldout, self.seed, apart, self.amounts(), fixed)
         self._count(work, candidates, reasons, kept)
         metadata = METADATA[self.layout] if self.metadata is None else self.metadata
         said: dict[str, list[str | None]] = {part: [] for part in files.parts()}
@@ -284,6 +290,19 @@ def _edges(built: Built, number: Mapping[bytes, int]) -> list[Edge]:
     edges = built.table("edges.parquet")
     columns = (edges[name].to_pylist() for name in ("a", "b", "jaccard"))
     return [(number[a], number[b], similarity) for a, b, similarity in zip(*columns, strict=True)]
+
+
+def _fixed(other: Built, number: Mapping[bytes, int]) -> Fixed:
+    """What another mix of the same documents holds out."""
+    ids: set[bytes] = set()
+    groups: set[str] = set()
+    for table in other.tables(["parts", "split", "group"]):
+        for row in table.filter(pc.equal(table["split"], "heldout")).to_pylist():
+            ids |= {part["source"] for part in row["parts"] if part["source"] is not None}
+            groups.add(row["group"])
+    if not ids <= number.keys():
+        raise ConfigError(f"measured_as of mix is {other.directory.name}, which was made of other files")
+    return Fixed(frozenset(ids), frozenset(groups))
 
 
 def _held_out(candidates: Sequence[Candidate], kept: Mapping[str, Sequence[Kept]]) -> Iterator[Candidate]:

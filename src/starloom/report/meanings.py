@@ -22,6 +22,7 @@ MEANINGS = {
     "few_characters_per_token": "Many tokens for its length, as data and hashes have.",
     "kind_not_in_layout": "The training format has no form for its kind.",
     "near_duplicate": "Another file with nearly the same tokens stays.",
+    "held_out_elsewhere": "Of a group that the mix this one is measured as holds out.",
     "near_duplicate_of_heldout": "Nearly the same as a held-out file, which is kept for measuring.",
     "not_a_notebook": "Named as a notebook, and none.",
     "not_utf8": "Text in an encoding other than UTF-8.",

@@ -20,8 +20,13 @@ LEFT_OUT = "left_out"  # kept by every step, and in no row of the mix
 BEFORE_GROUPS = (
     "kind_not_in_layout",
 )  # reasons of `Mix` itself, in the order in which it decides (`corpus/decide.py`)
-AFTER_GROUPS = ("near_duplicate_of_heldout", "down_sampled")
-_TITLES = {"kind_not_in_layout": "layout", "near_duplicate_of_heldout": "hold-out", "down_sampled": "sampling"}
+AFTER_GROUPS = ("held_out_elsewhere", "near_duplicate_of_heldout", "down_sampled")
+_TITLES = {
+    "kind_not_in_layout": "layout",
+    "held_out_elsewhere": "hold-out",
+    "near_duplicate_of_heldout": "hold-out",
+    "down_sampled": "sampling",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ folder:PATH   archive:PATH   git:PATH@REV   repositories:PATH   files of a folde
 pypi:NAME==VERSION   npm:NAME@VERSION   debian:NAME=VERSION   packages, fetched without running anything of theirs
 commits:PATH@REV   issues:PATH   pull_requests:PATH   history of a git repository; files of JSON lines
 stack:PATH   tables in the schemas of The Stack v1 and v2, Parquet or JSON lines
-list:FILE   several of these, one a line, paths from the list's folder, # begins a comment
+list:FILE   several of these, one a line, paths from the list's folder, # begins a comment; `stars=120` behind one says
+            how many stars its files have where the source does not say it
 
 A folder, an archive, or a git repository without a remote is called after its own name; where several in one list have
 that name, each gets as many of the folders above it as tell them apart: folder:x/src, folder:y/src.
@@ -20,6 +21,7 @@ from pathlib import Path
 from starloom.corpus.sources.archive import Archive, suffix_of
 from starloom.corpus.sources.folder import Folder
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, called_after, printable, regular
+from starloom.corpus.sources.starred import Starred
 from starloom.errors import ConfigError, SourceError, suggestion
 
 __all__ = ["Archive", "Entry", "Folder", "Listing", "Raw", "Repository", "Source", "open_source"]
@@ -167,14 +169,22 @@ def _list(text: str, base: Path) -> Source:
             continue
         if spelling.startswith("list:"):
             raise ConfigError(f"{path}:{number} names another list; write its lines here")
+        spelling, *stars = re.split(r"\s+stars=", spelling, maxsplit=1)
         try:
-            sources.append(open_source(spelling, path.parent))
+            source = open_source(spelling, path.parent)
+            sources.append(Starred(source, _stars(stars[0])) if stars else source)
             places.append(f"{path}:{number}")
         except (ConfigError, SourceError) as error:
             raise type(error)(f"{path}:{number}: {error}") from None
     if not sources:
         raise ConfigError(f"list {path} names no source; write one a line, such as pypi:attrs==25.3.0")
     return Several(tuple(sources), f"list {path}", lines=tuple(places))
+
+
+def _stars(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and int(text) < 1 << 31):
+        raise ConfigError(f"stars={text} is no number of stars; write stars=120")
+    return int(text)
 
 
 def _bare(spelling: str, base: Path) -> Source:

@@ -17,6 +17,7 @@ from starloom.corpus.sources.git import Git
 from starloom.corpus.sources.homes import told_apart
 from starloom.corpus.sources.listing import Entry, Listing, Raw, Repository, Source, digest_of, printable
 from starloom.corpus.sources.packages import Package, cache
+from starloom.corpus.sources.starred import Starred
 from starloom.errors import SourceError
 
 _NAMED = 5  # packages that an error names; our choice
@@ -94,8 +95,9 @@ class Several:
 
     def _kept(self, number: int) -> str:
         """Where fetching a package failed: what was fetched before it is not fetched again."""
-        fetched = [str(one) for one in self.sources[:number] if isinstance(one, Package)]
-        if not fetched or not isinstance(self.sources[number], Package):
+        *before, failed = (one.source if isinstance(one, Starred) else one for one in self.sources[: number + 1])
+        fetched = [str(one) for one in before if isinstance(one, Package)]
+        if not fetched or not isinstance(failed, Package):
             return ""
         more = f" and {len(fetched) - _NAMED:,} more" if len(fetched) > _NAMED else ""
         return f"; kept in {cache()}, and not fetched again: {', '.join(fetched[:_NAMED])}{more}"
