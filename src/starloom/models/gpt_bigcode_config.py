@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from starloom.errors import CheckpointError
 from starloom.models import config_checks as checks
 from starloom.models.config_checks import Activation, shown
+from starloom.models.flops import FlopsPerToken, flops_per_token
 
 # Bounds: our choice, each several times the largest published value (StarCoderBase 15B), so that a damaged or hostile
 # config is refused before it allocates.
@@ -138,18 +139,20 @@ class GPTBigCodeConfig:
         embeddings = (self.vocab_size * (1 if self.tie_word_embeddings else 2) + self.n_positions) * width
         return embeddings + self.n_layer * layer + 2 * width
 
-    def flops_per_token(self, context: int | None = None, *, training: bool = True) -> int:
-        """Floating-point operations a token: 2 × matrix weights (head included, embedding look-ups not) + 4·L·T·D for
-        the attention scores and their weighted sum over a context of T tokens (default n_positions; no saving for the
-        causal half), times 3 where the backward pass is counted too.
+    def flops(self, context: int | None = None) -> FlopsPerToken:
+        """Floating-point operations a token, by what computes them, on a context of that length (default n_positions)."""
+        return flops_per_token(
+            width=self.n_embd,
+            layers=self.n_layer,
+            keys=self.kv_heads * self.head_size,
+            inner=self.inner,
+            vocabulary=self.vocab_size,
+            tokens=self.n_positions if context is None else context,
+        )
 
-        This is the usual 6·N + 12·L·T·D; activation recomputation is not counted.
-        """
-        width = self.n_embd
-        qkv = width + 2 * self.kv_heads * self.head_size
-        weights = self.n_layer * width * (qkv + width + 2 * self.inner) + self.vocab_size * width
-        forward = 2 * weights + 4 * self.n_layer * (self.n_positions if context is None else context) * width
-        return 3 * forward if training else forward
+    def flops_per_token(self, context: int | None = None, *, training: bool = True) -> int:
+        """Their sum; with `training` of the forward and the backward pass: the usual 6·N + 12·L·T·D."""
+        return self.flops(context).training() if training else self.flops(context).forward
 
     def to_json(self) -> dict[str, object]:
         """What config.json holds, in the order of the fields, so that transformers' AutoModelForCausalLM loads it."""

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from starloom.errors import CheckpointError
 from starloom.models import config_checks as checks
 from starloom.models.config_checks import Activation, shown
+from starloom.models.flops import FlopsPerToken, flops_per_token
 
 # Bounds: our choice, as those of GPTBigCode.
 _WHOLE: Final = {
@@ -150,18 +151,21 @@ class Starcoder2Config:
         embeddings = self.vocab_size * (1 if self.tie_word_embeddings else 2) * width
         return embeddings + self.num_hidden_layers * layer + 2 * width
 
+    def flops(self, context: int | None = None) -> FlopsPerToken:
+        """Floating-point operations a token, by what computes them, on a context of that length (default
+        max_position_embeddings); of a window no more than it holds."""
+        return flops_per_token(
+            width=self.hidden_size,
+            layers=self.num_hidden_layers,
+            keys=self.kv_heads * self.head_size,
+            inner=self.intermediate_size,
+            vocabulary=self.vocab_size,
+            tokens=min(self.context if context is None else context, self.sliding_window or self.context),
+        )
+
     def flops_per_token(self, context: int | None = None, *, training: bool = True) -> int:
-        """Floating-point operations a token: 2 × matrix weights (head included, embedding look-ups not) + 4·L·T·D for
-        the attention scores and their weighted sum over a context of T tokens (default max_position_embeddings; of a
-        window no more than it holds; no saving for the causal half), times 3 where the backward pass is counted too.
-        """
-        width = self.hidden_size
-        keys = self.kv_heads * self.head_size
-        tokens = min(self.context if context is None else context, self.sliding_window or self.context)
-        layers = self.num_hidden_layers
-        weights = layers * 2 * width * (width + keys + self.intermediate_size) + self.vocab_size * width
-        forward = 2 * weights + 4 * layers * tokens * width
-        return 3 * forward if training else forward
+        """Their sum; with `training` of the forward and the backward pass."""
+        return self.flops(context).training() if training else self.flops(context).forward
 
     def to_json(self) -> dict[str, object]:
         """What config.json holds, in the order of the fields, so that transformers' AutoModelForCausalLM loads it.
