@@ -80,6 +80,46 @@ def test_bits_per_byte_are_those_of_a_plain_computation(scored: tuple[Built, Bui
     assert results(score)["bits_per_byte"]["model"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
 
 
+def test_what_each_file_costs_is_that_of_a_plain_computation(scored: tuple[Built, Built, Built, Built]) -> None:
+    _, packed, base, score = scored
+    model = load_model(base.directory)
+    lengths = Vocabulary.load(packed).byte_lengths
+    stream = torch.from_numpy(open_tokens(packed.path("tokens-heldout.bin")).astype("int64"))
+    segments = packed.table("segments-heldout.parquet").to_pylist()
+    files = held_out_files(scored[0], {segment["source"] for segment in segments})
+    expected: dict[bytes, list[float]] = {file.id: [0, 0, 0] for file in files}
+    for language in {file.language for file in files}:
+        spoken = [
+            (s, file.id) for file in files if file.language == language for s in segments if s["source"] == file.id
+        ]
+        ids = torch.cat([stream[s["start"] : s["end"]] for s, _ in spoken])
+        owners = [id_ for s, id_ in spoken for _ in range(s["end"] - s["start"])]
+        for place in range(1, len(ids)):  # one token after the other
+            window = (place - 1) // untrained.CONTEXT * untrained.CONTEXT
+            with torch.no_grad():
+                logits = model(ids[None, window:place])[0, -1].double()
+            sums = expected[owners[place]]
+            sums[0] += F.cross_entropy(logits, ids[place]).item()
+            sums[1] += 1
+            sums[2] += int(lengths[ids[place]])
+    rows = score.table("files.parquet").to_pylist()
+    assert [row["id"] for row in rows] == sorted(expected)
+    for row in rows:
+        nats, *counts = expected[row["id"]]
+        assert row["nats"] == pytest.approx(nats, rel=1e-5)
+        assert [row["tokens"], row["model_bytes"]] == counts
+
+
+def test_the_files_add_up_to_the_whole(scored: tuple[Built, Built, Built, Built]) -> None:
+    rows = scored[3].table("files.parquet").to_pylist()
+    whole = results(scored[3])
+    assert sum(row["nats"] for row in rows) == pytest.approx(whole["model"]["nats"])
+    assert sum(row["model_bytes"] for row in rows) == whole["model"]["bytes"]
+    assert sum(row["xz"] for row in rows) == whole["compressed_bytes"]["xz"]
+    for name, one in whole["languages"].items():
+        assert sum(row["tokens"] for row in rows if row["language"] == name) == one["scored"]["tokens"]
+
+
 def test_gzip_and_xz_are_those_of_the_plain_tools_on_each_file(scored: tuple[Built, Built, Built, Built]) -> None:
     clean, _, _, score = scored
     texts = [text for _, text in held_out_texts(clean)]

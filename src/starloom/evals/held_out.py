@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
 from starloom.evals.held_out_files import HeldOutFile, held_out_files, in_order_of_chance
+from starloom.records import ID_BYTES
 from starloom.report import plain
 from starloom.report.show import BAR, table
 from starloom.stage import Stage, Work
-from starloom.store import Built, canonical_json
+from starloom.store import Built, canonical_json, write_table
 
 if TYPE_CHECKING:
-    from starloom.train.heldout import Score
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
 
 RESULTS = "results.json"
+FILES = "files.parquet"  # of every scored file its id, its language and the sums of its `Tally`
 LABELS = {"model": "this model", "gzip": "gzip -9, per file", "xz": "xz -9, per file"}
 NOTHING = (
     "Nothing was held out: the source has too few files or groups of files. "
@@ -57,10 +61,10 @@ def within(ordered: Sequence[tuple[bytes, int]], limit_bytes: int) -> list[bytes
 class HeldOut(Stage):
     """Bits per byte of held-out files: by the model, and by gzip -9 and xz -9 for each file alone.
 
-    Files are taken in an order of chance up to `limit_bytes`, whole ones.
+    Files are taken in an order of chance up to `limit_bytes`, whole ones; `files.parquet` has what each of them costs.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: Stage
     packed: Stage
@@ -78,27 +82,16 @@ class HeldOut(Stage):
         files = held_out_files(clean, within(ordered, self.limit_bytes))
         held_out = {"files": len(ordered), "bytes": sum(size for _, size in ordered)}
         results: dict[str, Any] = {"note": None, "held_out": held_out, "limit_bytes": self.limit_bytes}
+        tallies = tallied(work, files) if files else []
         if files:
-            results |= self._measure(work, files)
+            results |= totals(files, tallies)
         else:
             results |= {"note": NOTHING, "bits_per_byte": {}, "languages": {}, "scored": {"files": 0, "bytes": 0}}
         with work.unit("results") as unit:
             unit.path(RESULTS).write_bytes(canonical_json(results))
+            write_table(unit.path(FILES), file_table(files, tallies))
         work.count(files=len(files), bytes=results["scored"]["bytes"])
         work.summary = summary(results)
-
-    def _measure(self, work: Work, files: Sequence[HeldOutFile]) -> dict[str, Any]:
-        by_language: dict[str, list[HeldOutFile]] = {}
-        for file in files:
-            by_language.setdefault(file.language, []).append(file)
-        scores = score_by_language(work, {name: [file.id for file in own] for name, own in by_language.items()})
-        tallies = {name: tally(by_language[name], scores[name]) for name in sorted(by_language)}
-        return {
-            **sum(tallies.values(), Tally()).as_json(),
-            "how": "the model sees windows of its context side by side, nothing from outside a window, and pays for the "
-            "tokens that end a file or name it.",
-            "languages": {name: one.as_json() for name, one in tallies.items()},
-        }
 
     def closing(self, built: Built) -> str:
         return render(built)
@@ -132,41 +125,76 @@ class Tally:
         }
 
 
-def tally(files: Sequence[HeldOutFile], score: Score) -> Tally:
-    """The sums over files that a model scored."""
-    texts = [file.text.encode() for file in files]
-    packed = sum(map(gzip_bytes, texts)), sum(map(xz_bytes, texts))
-    return Tally(len(files), sum(map(len, texts)), score.tokens, score.nats, score.bytes, *packed)
+def totals(files: Sequence[HeldOutFile], tallies: Sequence[Tally]) -> dict[str, Any]:
+    """The sums over all files, and over those of each language."""
+    languages = {name: Tally() for name in sorted({file.language for file in files})}
+    for file, one in zip(files, tallies, strict=True):
+        languages[file.language] += one
+    return {
+        **sum(languages.values(), Tally()).as_json(),
+        "how": "the model sees windows of its context side by side, nothing from outside a window, and pays for the "
+        "tokens that end a file or name it.",
+        "languages": {name: one.as_json() for name, one in languages.items()},
+    }
 
 
-def score_by_language(work: Work, groups: Mapping[str, Sequence[bytes]]) -> dict[str, Score]:
-    """The model's score of each group of files: their packed tokens one after the other."""
+def tallied(work: Work, files: Sequence[HeldOutFile]) -> list[Tally]:
+    """What each file holds and costs: the packed tokens of a language's files are scored one file after the other."""
     import numpy as np
 
     from starloom.models.causal_lm import load_model
     from starloom.tokens.bpe import Vocabulary
     from starloom.tokens.dataset import Dataset
     from starloom.train import hardware
-    from starloom.train.heldout import score
+    from starloom.train.heldout import nats_of_each
 
-    base, packed = work.input("base"), work.input("packed")
+    packed = work.input("packed")
     dataset = Dataset(packed, "heldout")
     byte_lengths = Vocabulary.load(packed).byte_lengths
-    segments = packed.table("segments-heldout.parquet", ["source", "start", "end"]).to_pylist()
-    ranges: dict[bytes, list[tuple[int, int]]] = {}
-    for segment in segments:
-        ranges.setdefault(segment["source"], []).append((segment["start"], segment["end"]))
-    tokens = {
-        name: np.concatenate([dataset.tokens[start:end] for id_ in ids for start, end in ranges.get(id_, [])])
-        for name, ids in groups.items()
-    }
-    device = work.runtime.device
+    pieces: dict[bytes, list[npt.NDArray[np.generic]]] = {file.id: [] for file in files}
+    for segment in packed.table("segments-heldout.parquet", ["source", "start", "end"]).to_pylist():
+        if segment["source"] in pieces:
+            pieces[segment["source"]].append(dataset.tokens[segment["start"] : segment["end"]])
+    size = sum(len(piece) for own in pieces.values() for piece in own)
+    found = {}
     with (
-        hardware.repeatable(work.runtime.threads, device),
-        work.runtime.progress.task("held out", sum(map(len, tokens.values())), "tokens") as advance,
+        hardware.repeatable(work.runtime.threads, work.runtime.device),
+        work.runtime.progress.task("held out", size, "tokens") as advance,
     ):
-        model = load_model(base.directory, device=device)
-        return {name: score(model, ids, byte_lengths, dataset.context, None, advance) for name, ids in tokens.items()}
+        model = load_model(work.input("base").directory, device=work.runtime.device)
+        for language in sorted({file.language for file in files}):
+            own = [file for file in files if file.language == language]
+            ends = np.cumsum([sum(map(len, pieces[file.id])) for file in own])
+            tokens = np.concatenate([np.zeros(0, np.int64), *(piece for file in own for piece in pieces[file.id])])
+            nats = nats_of_each(model, tokens, byte_lengths, dataset.context, advance)
+            start = 0
+            for file, end in zip(own, ends.tolist(), strict=True):
+                first = max(start, 1)  # nothing predicts the first token of all
+                text = file.text.encode()
+                found[file.id] = Tally(
+                    1,
+                    len(text),
+                    max(end - first, 0),
+                    math.fsum(nats[first:end]),
+                    int(byte_lengths[tokens[first:end]].sum(dtype=np.int64)),
+                    gzip_bytes(text),
+                    xz_bytes(text),
+                )
+                start = end
+    return [found[file.id] for file in files]
+
+
+def file_table(files: Sequence[HeldOutFile], tallies: Sequence[Tally]) -> pa.Table:
+    """A row for each file, in the order of their ids: what intervals and comparisons are made of."""
+    import pyarrow as pa
+
+    names = [item.name for item in fields(Tally) if item.name != "files"]
+    rows = [
+        {"id": file.id, "language": file.language, **{name: getattr(one, name) for name in names}}
+        for file, one in sorted(zip(files, tallies, strict=True), key=lambda pair: pair[0].id)
+    ]
+    types = [(name, pa.float64() if name == "nats" else pa.int64()) for name in names]
+    return pa.Table.from_pylist(rows, pa.schema([("id", pa.binary(ID_BYTES)), ("language", pa.string()), *types]))
 
 
 def summary(results: Mapping[str, Any]) -> str:

@@ -43,7 +43,6 @@ def window_starts(tokens: int, context: int, bound: int | None) -> list[int]:
     return starts if wanted >= len(starts) else [starts[i * len(starts) // wanted] for i in range(wanted)]
 
 
-@torch.no_grad()
 def score(
     model: CausalLM,
     tokens: npt.NDArray[np.generic],
@@ -54,31 +53,62 @@ def score(
 ) -> Score:
     """Score a split with windows of `context` tokens, no token seen from outside its window."""
     starts = window_starts(len(tokens), context, bound)
+    nats, predicted, in_bytes = 0.0, 0, 0
+    for _, targets, losses_BT in _losses(model, tokens, byte_lengths, context, starts):
+        nats += losses_BT.double().sum().item()
+        predicted += targets.size
+        in_bytes += int(byte_lengths[targets].sum(dtype=np.int64))
+        advance(targets.size)
+    return Score(nats, predicted, in_bytes, len(starts), len(window_starts(len(tokens), context, None)))
+
+
+def nats_of_each(
+    model: CausalLM,
+    tokens: npt.NDArray[np.generic],
+    byte_lengths: npt.NDArray[np.int32],
+    context: int,
+    advance: Callable[[int], object] = lambda tokens: None,
+) -> npt.NDArray[np.float64]:
+    """What every token of a split costs, in the windows of `score`; the first, which nothing predicts, costs 0."""
+    nats = np.zeros(len(tokens))
+    for first, targets, losses_BT in _losses(
+        model, tokens, byte_lengths, context, window_starts(len(tokens), context, None)
+    ):
+        nats[first + 1 : first + 1 + targets.size] = losses_BT.double().cpu().numpy().ravel()
+        advance(targets.size)
+    return nats
+
+
+@torch.no_grad()
+def _losses(
+    model: CausalLM,
+    tokens: npt.NDArray[np.generic],
+    byte_lengths: npt.NDArray[np.int32],
+    context: int,
+    starts: list[int],
+) -> Iterator[tuple[int, npt.NDArray[np.int64], torch.Tensor]]:
+    """(first token of the windows, the ids that they predict, what each of these costs in nats), some windows at once."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    nats, predicted, in_bytes = 0.0, 0, 0
-    for ids in _batches(tokens, starts, context):
+    for first, ids in _batches(tokens, starts, context):
         ids_BT = torch.from_numpy(ids).to(device)
-        targets = ids[:, 1:]
         if ids.max() >= len(byte_lengths):
             raise DamagedError(
                 f"the held-out tokens hold {ids.max()}, which a vocabulary of {len(byte_lengths):,} has not; "
                 "`starloom verify` finds the damaged file"
             )
-        nats += model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:]).double().sum().item()
-        predicted += targets.size
-        in_bytes += int(byte_lengths[targets].sum(dtype=np.int64))
-        advance(targets.size)
+        yield first, ids[:, 1:], model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:])
     model.train(was_training)
-    return Score(nats, predicted, in_bytes, len(starts), len(window_starts(len(tokens), context, None)))
 
 
-def _batches(tokens: npt.NDArray[np.generic], starts: list[int], context: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Windows of context + 1 tokens, several of one length together; the last of a split may be shorter."""
+def _batches(
+    tokens: npt.NDArray[np.generic], starts: list[int], context: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The first start, and windows of context + 1 tokens, several of one length together; the last may be shorter."""
     whole = [start for start in starts if start + context < len(tokens)]
     for first in range(0, len(whole), WINDOWS_AT_ONCE):
         chosen = whole[first : first + WINDOWS_AT_ONCE]
-        yield np.stack([tokens[start : start + context + 1] for start in chosen]).astype(np.int64)
+        yield chosen[0], np.stack([tokens[start : start + context + 1] for start in chosen]).astype(np.int64)
     for start in starts[len(whole) :]:
-        yield np.asarray(tokens[start:], np.int64)[None]
+        yield start, np.asarray(tokens[start:], np.int64)[None]
