@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from starloom.models import presets
 from starloom.models.config import GPTBigCodeConfig
 from starloom.train import AdamW, Muon, Pretrain, Schedule, hardware, loop
+from starloom.train.ranks import alone
 
 RESULTS = Path(__file__).parent / "results" / "train_speed.jsonl"
 Step = Callable[[np.ndarray], None]
@@ -71,10 +72,10 @@ def ours(config: GPTBigCodeConfig, optimizer: Muon | AdamW, precision: str, thre
         threads=threads,
         device="cpu",
     )
-    model, updater = loop.fresh(job)
+    model, updater = loop.fresh(job, alone())
 
     def step(ids: np.ndarray) -> None:
-        loop.gradients(model, ids, job)
+        loop.gradients(model, ids, job, alone())
         updater.step(1.0)
         updater.zero_grad()
 

@@ -11,7 +11,9 @@ import numpy as np
 from starloom.models.config import GPTBigCodeConfig
 from starloom.progress import Progress
 from starloom.stage import Runtime, Work
-from starloom.train.loop import Data, Job
+from starloom.train import loop
+from starloom.train.loop import Data, Job, Outcome
+from starloom.train.ranks import alone
 from starloom.train.schedule import Schedule
 from starloom.train.settings import AdamW, Heldout, Muon
 
@@ -49,10 +51,11 @@ def job(**changes: Any) -> Job:
     return replace(JOB, **changes)
 
 
-def batch(step: int) -> np.ndarray:
+def batch(step: int, rank: int = 0, ranks: int = 1) -> np.ndarray:
     """A walk through the ids with a step that is the sequence's own: something to learn, a function of the step alone."""
+    lines = slice(rank * BATCH // ranks, (rank + 1) * BATCH // ranks)
     draws = np.random.Generator(np.random.Philox(key=step)).integers(1, VOCABULARY, (BATCH, 2))
-    return (draws[:, :1] + draws[:, 1:] % 5 * np.arange(CONTEXT + 1)) % VOCABULARY
+    return ((draws[:, :1] + draws[:, 1:] % 5 * np.arange(CONTEXT + 1)) % VOCABULARY)[lines]
 
 
 def data(**changes: Any) -> Data:
@@ -62,9 +65,14 @@ def data(**changes: Any) -> Data:
         tokens_a_step=BATCH * CONTEXT,
         context=CONTEXT,
         byte_lengths=lengths,
-        heldout=np.concatenate([batch(10**6 + i).reshape(-1) for i in range(3)]).astype(np.uint16),
+        heldout={"": np.concatenate([batch(10**6 + i).reshape(-1) for i in range(3)]).astype(np.uint16)},
     )
     return replace(made, **changes)
+
+
+def train(chosen: Job, given: Data, steps: int, working: Work) -> Outcome:
+    """The loop in one process."""
+    return loop.train(chosen, given, steps, working, alone())
 
 
 def work(folder: Path, **changes: Any) -> Work:

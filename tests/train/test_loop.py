@@ -15,6 +15,7 @@ from starloom.errors import TrainingError
 from starloom.models.gpt_bigcode import GPTBigCode
 from starloom.train import heldout, loop
 from starloom.train.log import TIMES, rows
+from starloom.train.ranks import alone
 from starloom.train.settings import AdamW, Heldout
 
 
@@ -27,7 +28,7 @@ def same(first, second):
 
 
 def test_training_learns(tmp_path):
-    outcome = loop.train(small.job(), small.data(), 60, small.work(tmp_path))
+    outcome = small.train(small.job(), small.data(), 60, small.work(tmp_path))
     losses = [row["loss"] for row in rows(tmp_path / "log.jsonl")]
     assert losses[0] > 3.9 and losses[-1] < 2.9
     assert outcome.score.bits_per_byte < 1.1
@@ -36,8 +37,8 @@ def test_training_learns(tmp_path):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
     whole, pieces = (GPTBigCode(small.CONFIG, seed=0, dtype=torch.float64) for _ in range(2))
-    loss, norm = loop.gradients(whole, small.batch(0), small.job())
-    loss_of_parts, norm_of_parts = loop.gradients(pieces, small.batch(0), small.job(accumulate=parts))
+    loss, norm = loop.gradients(whole, small.batch(0), small.job(), alone())
+    loss_of_parts, norm_of_parts = loop.gradients(pieces, small.batch(0), small.job(accumulate=parts), alone())
     assert loss_of_parts == pytest.approx(loss) and norm_of_parts == pytest.approx(norm)
     for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, atol=1e-7)
@@ -45,13 +46,13 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
 
 def test_gradients_are_clipped_to_their_norm_and_the_norm_before_is_reported():
     model = GPTBigCode(small.CONFIG, seed=0)
-    _, norm = loop.gradients(model, small.batch(0), small.job(clip=0.01))
+    _, norm = loop.gradients(model, small.batch(0), small.job(clip=0.01), alone())
     clipped = torch.cat([tensor.grad.flatten() for tensor in model.parameters()]).norm()
     assert norm > 0.1 and clipped == pytest.approx(0.01, rel=1e-3)
 
 
 def test_the_log_has_one_line_a_step_with_what_a_reader_needs(tmp_path):
-    loop.train(small.job(schedule=replace(small.JOB.schedule, shape="linear")), small.data(), 9, small.work(tmp_path))
+    small.train(small.job(schedule=replace(small.JOB.schedule, shape="linear")), small.data(), 9, small.work(tmp_path))
     found = list(rows(tmp_path / "log.jsonl"))
     assert [row["step"] for row in found] == list(range(1, 10))
     assert [row["tokens"] for row in found] == [64 * step for step in range(1, 10)]
@@ -66,7 +67,7 @@ def test_the_log_has_one_line_a_step_with_what_a_reader_needs(tmp_path):
 def poisoned(steps):
     """Weights turn a batch into NaN when one of its ids is `VOCABULARY - 1`, whose embedding the test sets."""
 
-    def batch(step):
+    def batch(step, rank, ranks):
         ids = small.batch(step) % (small.VOCABULARY - 1)
         if step in steps:
             ids[0, 0] = small.VOCABULARY - 1
@@ -79,8 +80,8 @@ def poisoned(steps):
 def poison(monkeypatch):
     """One id whose embedding makes every loss that sees it infinite, but leaves the softmax alone."""
 
-    def fresh(job):
-        model, optimizer = plain(job)
+    def fresh(job, ranks):
+        model, optimizer = plain(job, ranks)
         model.transformer.wte.register_forward_hook(
             lambda module, inputs, output: output.masked_fill((inputs[0] == small.VOCABULARY - 1)[..., None], math.nan)
         )
@@ -91,37 +92,37 @@ def poison(monkeypatch):
 
 
 def test_a_step_with_nan_is_skipped_counted_and_changes_no_weight(tmp_path, poison):
-    data = small.data(batch=poisoned({3, 5}), heldout=np.zeros(0, np.uint16))
-    outcome = loop.train(small.job(), data, 8, small.work(tmp_path / "a"))
+    data = small.data(batch=poisoned({3, 5}), heldout={"": np.zeros(0, np.uint16)})
+    outcome = small.train(small.job(), data, 8, small.work(tmp_path / "a"))
     found = list(rows(tmp_path / "a/log.jsonl"))
     assert [row["skipped"] for row in found] == [0, 0, 0, 1, 1, 2, 2, 2] and outcome.state.skipped == 2
     assert found[3]["loss"] is None and found[3]["gradient_norm"] is None and found[4]["loss"] > 0
-    before = loop.train(small.job(), data, 8, small.work(tmp_path / "b")).model
+    before = small.train(small.job(), data, 8, small.work(tmp_path / "b")).model
     assert same(weights(outcome.model), weights(before))
     assert all(torch.isfinite(tensor).all() for tensor in weights(outcome.model).values())
 
 
 def test_too_many_such_steps_in_a_row_end_the_run_with_its_checkpoint_kept(tmp_path, poison):
-    data = small.data(batch=poisoned({4, 5, 6}), heldout=np.zeros(0, np.uint16))
+    data = small.data(batch=poisoned({4, 5, 6}), heldout={"": np.zeros(0, np.uint16)})
     working = small.work(tmp_path, save_every_s=0)
     with pytest.raises(TrainingError, match="no finite gradient in 3 steps in a row, up to step 7"):
-        loop.train(small.job(), data, 20, working)
+        small.train(small.job(), data, 20, working)
     assert working.units() == ["step-00000005", "step-00000006"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     working = small.work(tmp_path, save_every_s=0)
     with pytest.raises(TrainingError, match=r"is not finite after step \d+; nothing is saved"):
-        loop.train(small.job(optimizer=AdamW(lr=3e38), clip=None, patience=100), small.data(), 20, working)
+        small.train(small.job(optimizer=AdamW(lr=3e38), clip=None, patience=100), small.data(), 20, working)
     assert working.units() == []
 
 
 def test_dropout_is_a_function_of_the_step(tmp_path):
     dropping = small.job(config=replace(small.CONFIG, resid_pdrop=0.5))
-    first = loop.train(dropping, small.data(), 3, small.work(tmp_path / "a")).model
+    first = small.train(dropping, small.data(), 3, small.work(tmp_path / "a")).model
     torch.manual_seed(123)
-    again = loop.train(dropping, small.data(), 3, small.work(tmp_path / "b")).model
-    without = loop.train(small.job(), small.data(), 3, small.work(tmp_path / "c")).model
+    again = small.train(dropping, small.data(), 3, small.work(tmp_path / "b")).model
+    without = small.train(small.job(), small.data(), 3, small.work(tmp_path / "c")).model
     assert same(weights(first), weights(again)) and not same(weights(first), weights(without))
 
 
@@ -129,28 +130,28 @@ def test_training_leaves_torch_as_it_was(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    loop.train(small.job(), small.data(), 2, small.work(tmp_path))
+    small.train(small.job(), small.data(), 2, small.work(tmp_path))
     assert torch.equal(torch.rand(3), expected)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_step_and_exits_and_the_next_run_goes_on(tmp_path, number, code):
-    def interrupting(step):
+    def interrupting(step, rank, ranks):
         if step == 5:
             signal.raise_signal(number)
         return small.batch(step)
 
-    straight = loop.train(small.job(), small.data(), 9, small.work(tmp_path / "straight")).model
+    straight = small.train(small.job(), small.data(), 9, small.work(tmp_path / "straight")).model
     working = small.work(tmp_path / "stopped")
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
     with pytest.raises(SystemExit) as stopped:
-        loop.train(small.job(), small.data(batch=interrupting), 9, working)
+        small.train(small.job(), small.data(batch=interrupting), 9, working)
     assert stopped.value.code == code
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert any("saved; the same command goes on" in line for line in working.runtime.progress.lines)
     goes_on = small.work(tmp_path / "stopped")
-    assert same(weights(straight), weights(loop.train(small.job(), small.data(), 9, goes_on).model))
+    assert same(weights(straight), weights(small.train(small.job(), small.data(), 9, goes_on).model))
     assert any(line.startswith("going on from step") for line in goes_on.runtime.progress.lines)
 
 
@@ -162,15 +163,15 @@ def test_held_out_bits_per_byte_is_the_same_sum_that_transformers_gives():
     theirs.load_state_dict(ours.state_dict(), strict=False)
     theirs.tie_weights()
     data = small.data()
-    found = heldout.score(ours, data.heldout, data.byte_lengths, data.context)
+    found = heldout.score(ours, data.heldout[loop.ALL], data.byte_lengths, data.context)
     nats = 0.0
-    ids = torch.from_numpy(data.heldout.astype(np.int64))
+    ids = torch.from_numpy(data.heldout[loop.ALL].astype(np.int64))
     for start in range(0, len(ids) - 1, data.context):
         window = ids[start : start + data.context + 1]
         with torch.no_grad():
             logits = theirs(window[None, :-1]).logits[0]
         nats += torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
-    in_bytes = data.byte_lengths[data.heldout[1:]].sum()
+    in_bytes = data.byte_lengths[data.heldout[loop.ALL][1:]].sum()
     assert (found.tokens, found.bytes) == (len(ids) - 1, in_bytes)
     assert found.bits_per_byte == pytest.approx(nats / math.log(2) / in_bytes, rel=1e-5)
 
@@ -192,22 +193,22 @@ def test_looks_are_evenly_spaced_and_a_function_of_the_steps():
 
 
 def test_nothing_held_out_is_no_score(tmp_path):
-    outcome = loop.train(
-        small.job(heldout=Heldout()), small.data(heldout=np.zeros(0, np.uint16)), 2, small.work(tmp_path)
+    outcome = small.train(
+        small.job(heldout=Heldout()), small.data(heldout={"": np.zeros(0, np.uint16)}), 2, small.work(tmp_path)
     )
     assert outcome.score is None
 
 
 def test_calibration_does_not_touch_the_run(tmp_path):
-    plain = loop.train(small.job(), small.data(), 3, small.work(tmp_path / "a")).model
-    times = loop.step_times(small.job(), small.data(), 1.0)
-    after = loop.train(small.job(), small.data(), 3, small.work(tmp_path / "b")).model
+    plain = small.train(small.job(), small.data(), 3, small.work(tmp_path / "a")).model
+    times = loop.step_times(small.job(), small.data(), 1.0, alone())
+    after = small.train(small.job(), small.data(), 3, small.work(tmp_path / "b")).model
     assert len(times) >= 5 and same(weights(plain), weights(after))
 
 
 def test_times_are_the_only_difference_between_the_logs_of_two_runs(tmp_path):
     for name in ("a", "b"):
-        loop.train(small.job(), small.data(), 4, small.work(tmp_path / name))
+        small.train(small.job(), small.data(), 4, small.work(tmp_path / name))
     first, second = (
         [{k: v for k, v in row.items() if k not in TIMES} for row in rows(tmp_path / name / "log.jsonl")]
         for name in "ab"

@@ -20,8 +20,9 @@ import numpy.typing as npt
 from starloom.errors import ConfigError
 from starloom.store import Built
 from starloom.tokens import fim as infilling
-from starloom.tokens.dataset import Dataset, Place, Replay, Segments, stacked
+from starloom.tokens.dataset import EVERY, Dataset, Place, Replay, Segments, stacked
 from starloom.tokens.fim import FIM, Ids
+from starloom.tokens.pack import validation_ranges
 
 LONGEST_PERIOD = 1 << 16  # our choice: shares to five digits, dealt out in a tenth of a second
 
@@ -80,10 +81,17 @@ def open_packs(packed: Sequence[Built], mixture: Sequence[float] = ()) -> Datase
     return packs[0] if len(packs) == 1 else Blend(packs, mixture)
 
 
-def held_out_tokens(packed: Sequence[Built]) -> npt.NDArray[np.generic]:
-    """The held-out tokens of all packs, one pack after the other; of one pack, as they lie in its file."""
-    tokens = [Dataset(one, "heldout").tokens for one in packed]
-    return tokens[0] if len(tokens) == 1 else np.concatenate(tokens)
+def held_out_sets(packed: Sequence[Built]) -> dict[str, npt.NDArray[np.generic]]:
+    """Held-out tokens by the name of their validation set, "" being all of them; packs of one name one after the other.
+
+    Those of one pack stay as they lie in its file.
+    """
+    found: dict[str, list[npt.NDArray[np.generic]]] = {"": []}
+    for one in packed:
+        found[""].append(Dataset(one, "heldout").tokens)
+        for name in validation_ranges(one):
+            found.setdefault(name, []).append(Dataset(one, "heldout", validation=name).tokens)
+    return {name: sets[0] if len(sets) == 1 else np.concatenate(sets) for name, sets in found.items()}
 
 
 def check_weights(weights: Sequence[float], packs: int) -> None:
@@ -144,9 +152,11 @@ class Blend:
         found = self.packs[pack].positions(first, last, seed=_seed(seed, pack), before=own)
         return found // len(turns) * len(self._pattern) + turns[found % len(turns)]
 
-    def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None) -> Ids:
-        """The ids of one training step, [size, context + 1]: a function of the arguments and nothing else."""
-        return np.stack([self.line(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)])
+    def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None, lines: slice = EVERY) -> Ids:
+        """The ids of one training step, [size, context + 1], or of some of its lines: a function of the arguments and
+        nothing else; only the lines that are asked for are read."""
+        places = self.places(seed=seed, step=step, size=size)[lines]
+        return np.stack([self.line(place, seed, fim).ids for place in places])
 
     def line(self, place: Place, seed: int, fim: FIM | None) -> infilling.FimSample:
         """One line of a batch."""

@@ -22,6 +22,7 @@ from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM, Ids
 from starloom.tokens.pack import SPLITS, open_tokens, validation_ranges
 
+EVERY = slice(None)  # line of a batch
 _ROUNDS = 8  # of the Feistel network; four hide the input (Luby and Rackoff), eight are still cheap
 
 
@@ -173,9 +174,11 @@ class Dataset:
             found.append(here[(samples >= first) & (samples <= last)] + epoch * self.samples)
         return np.concatenate(found)
 
-    def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None) -> Ids:
-        """The ids of one training step, [size, context + 1]: a function of the arguments and nothing else."""
-        return np.stack([self.line(place, seed, fim).ids for place in self.places(seed=seed, step=step, size=size)])
+    def batch(self, *, seed: int, step: int, size: int, fim: FIM | None = None, lines: slice = EVERY) -> Ids:
+        """The ids of one training step, [size, context + 1], or of some of its lines: a function of the arguments and
+        nothing else; only the lines that are asked for are read."""
+        places = self.places(seed=seed, step=step, size=size)[lines]
+        return np.stack([self.line(place, seed, fim).ids for place in places])
 
     def line(self, place: Place, seed: int, fim: FIM | None) -> infilling.FimSample:
         """One line of a batch."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -98,6 +99,17 @@ class Checkpoints:
             self._work.forget(f"step-{step:08d}")
         self._steps = self._steps[-KEPT:]
         self._saved_at = time.monotonic()
+
+    def wait(self) -> None:
+        """Return when what `save` began is written, or raise what went wrong."""
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wait()
 
     def clear(self) -> None:
         """Drop them all: the run is complete."""

@@ -37,7 +37,11 @@ class Interrupt:
         self._restore()
 
     @property
+    def name(self) -> str:
+        """Of the signal; where another process of the run got it, so is said."""
+        return "a signal elsewhere" if self.signal is None else self.signal.name
+
+    @property
     def exit_code(self) -> int:
         """What a shell expects of a process that a signal ended: 143 for SIGTERM, 130 for Ctrl-C."""
-        assert self.signal is not None
-        return 128 + self.signal.value
+        return 128 + (self.signal or signal.SIGTERM).value

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,20 +22,23 @@ import torch
 from torch import Tensor
 
 from starloom import records
-from starloom.errors import MissingExtraError, TrainingError
+from starloom.errors import TrainingError
 from starloom.models.causal_lm import CausalLM, new_model
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.stage import Work
-from starloom.train import hardware, heldout
+from starloom.train import hardware, heldout, sharding
 from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, State
 from starloom.train.interrupt import Interrupt
-from starloom.train.log import LIVE, LOG, TENSORBOARD, Curves, Log, Row, rows
+from starloom.train.log import Row
 from starloom.train.optimizer import Optimizer, Rows, qkv_blocks
+from starloom.train.ranks import Ranks
 from starloom.train.schedule import Schedule
 from starloom.train.settings import AdamW, Heldout, Muon, Precision
+from starloom.train.watch import Watch
 
 Ids = npt.NDArray[np.int64]
+ALL: Final = ""  # the validation set of everything that was held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ class Job:
 class Data:
     """What is trained on and scored with."""
 
-    batch: Callable[[int], Ids]  # step → [B, T + 1] ids: a pure function
-    tokens_a_step: int
+    batch: Callable[
+        [int, int, int], Ids
+    ]  # (step, rank, ranks) → that rank's lines, [B / ranks, T + 1]: a pure function
+    tokens_a_step: int  # of all ranks
     context: int
     byte_lengths: npt.NDArray[np.int32]  # bytes of each token id
-    heldout: npt.NDArray[np.generic]  # all held-out tokens, one after the other
+    heldout: Mapping[str, npt.NDArray[np.generic]]  # tokens by the name of their validation set; "" (ALL): all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,39 +77,42 @@ class Outcome:
 
     model: CausalLM
     state: State
-    score: heldout.Score | None  # None: nothing was held out
+    scores: dict[str, heldout.Score]  # by the name of the validation set, "" for all; empty: nothing was held out
+
+    @property
+    def score(self) -> heldout.Score | None:
+        """Of all that was held out."""
+        return self.scores.get(ALL)
 
 
-def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
+def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome:
     """Train for `steps`, from the newest resume point of the directory where there is one.
 
     Raises TrainingError when gradients stay without finite values, SystemExit after SIGTERM or Ctrl-C, all being saved.
     """
     progress = work.runtime.progress
     hardware.keep_freed_memory()
-    with hardware.repeatable(job.threads, job.device):
-        model, optimizer = fresh(job)
+    with hardware.repeatable(job.threads, job.device), Checkpoints(work) as checkpoints:
+        model, optimizer = fresh(job, ranks)
         weights: dict[str, Tensor] = dict(model.named_parameters())
-        checkpoints = Checkpoints(work)
         state, log_so_far = State(), b""
         if (saved := checkpoints.newest()) is not None:
             state, log_so_far = saved.state, saved.log
             load_weights(weights, saved.model)
             optimizer.load(saved.optimizer)
             progress.line(f"going on from step {state.step:,} of {steps:,}")
-        look_after = looks(steps, job.heldout.times) if len(data.heldout) > 1 else set()
+        look_after = looks(steps, job.heldout.times) if len(data.heldout[ALL]) > 1 else set()
 
         with (
             Interrupt() as interrupt,
-            Log(work.directory / LOG, log_so_far) as log,
-            live_curves(work) as curves,
+            Watch(work, job, ranks, log_so_far) as watch,
             progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
         ):
-            for ids in ahead(data.batch, state.step, steps):
+            for ids in ahead(lambda step: data.batch(step, ranks.index, ranks.count), state.step, steps):
                 began = time.perf_counter()
                 factor = job.schedule.factor(state.step, steps)
                 seed_dropout(job.seed, state.step)
-                loss, norm = gradients(model, ids, job)
+                loss, norm = gradients(model, ids, job, ranks)
                 finite = math.isfinite(loss) and math.isfinite(norm)
                 if finite:
                     optimizer.step(factor)
@@ -117,7 +124,7 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
                 state.seconds += seconds
                 state.skipped += not finite
                 state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
-                in_bytes = int(data.byte_lengths[ids[:, 1:]].sum(dtype=np.int64))
+                in_bytes = ranks.count * ranks.mean(float(data.byte_lengths[ids[:, 1:]].sum(dtype=np.int64)))
                 row: Row = {
                     "step": state.step,
                     "tokens": state.tokens,
@@ -136,32 +143,32 @@ def train(job: Job, data: Data, steps: int, work: Work) -> Outcome:
                         f"these steps with `starloom follow --run {work.directory} --step {state.step}`"
                     )
                 if state.step in look_after and state.step < steps:
-                    row["heldout_bits_per_byte"] = look(model, data, job).bits_per_byte
-                log.write(row)
-                curves(row)
+                    for name, score in look(model, data, job).items():
+                        row[heldout_key(name)] = score.bits_per_byte
+                    watch.at_look(model, row)
+                watch.after_step(row)
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
 
-                if interrupt.signal is not None or checkpoints.due() or state.step == steps:
-                    checkpoints.save(state, weights, optimizer.tensors(), log.path)
-                if interrupt.signal is not None:
+                stopping = ranks.any(interrupt.signal is not None)
+                if stopping or ranks.any(checkpoints.due()) or state.step == steps:
+                    checkpoints.save(state, weights, optimizer.tensors(), watch.log)
+                    watch.at_checkpoint(model, state.step)
+                if stopping:
+                    checkpoints.wait()
                     progress.line(
-                        f"{interrupt.signal.name}: stopped after step {state.step:,} of {steps:,}, all of it saved; "
+                        f"{interrupt.name}: stopped after step {state.step:,} of {steps:,}, all of it saved; "
                         "the same command goes on from there"
                     )
                     raise SystemExit(interrupt.exit_code)
 
-        score = None
-        if len(data.heldout) > 1:  # in fp32 whatever the training's precision: the figure that is reported
-            bound = job.heldout.final_tokens
-            with progress.task("held out", min(len(data.heldout), bound or len(data.heldout)), "tokens") as advance:
-                score = heldout.score(model, data.heldout, data.byte_lengths, data.context, bound, advance)
-        return Outcome(model, state, score)
+        checkpoints.wait()
+        return Outcome(model, state, final_scores(model, data, job, work))
 
 
-def fresh(job: Job) -> tuple[CausalLM, Optimizer]:
+def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
     """A model with the seed's weights, and its optimizer at the start."""
     config = job.config
-    model = new_model(config, seed=job.seed, device=job.device)
+    model = sharding.shard(new_model(config, seed=job.seed, device=job.device), ranks, job)
     qkv: tuple[Rows, ...] = ()
     if isinstance(config, GPTBigCodeConfig):  # queries, keys and values are one matrix
         qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)
@@ -184,18 +191,19 @@ def seed_dropout(seed: int, step: int) -> None:
     torch.manual_seed(int(records.uniform(seed, "dropout", step) * 2**53))
 
 
-def gradients(model: CausalLM, ids: Ids, job: Job) -> tuple[float, float]:
-    """Leave the batch's mean gradient in the parameters, clipped. Returns the loss in nats a token, and the gradient's
-    norm before clipping."""
+def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks) -> tuple[float, float]:
+    """Leave the mean gradient of all ranks' lines in the parameters, clipped. Returns their loss in nats a token, and the
+    gradient's norm before clipping."""
     ids_BT = torch.from_numpy(ids).to(job.device)
     loss = torch.zeros((), device=job.device)
-    for part_BT in ids_BT.chunk(job.accumulate):
+    for part_BT in torch.split(ids_BT, -(-len(ids) // job.accumulate)):
+        parts = len(ids) / len(part_BT)
         with computing(job):
             part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:])
-        (part_loss / job.accumulate).backward()  # type: ignore[no-untyped-call]
-        loss += part_loss.detach() / job.accumulate
+        (part_loss / parts).backward()  # type: ignore[no-untyped-call]
+        loss += part_loss.detach() / parts
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
-    return loss.item(), norm.item()
+    return ranks.mean(loss).item(), sharding.whole(norm).item()
 
 
 def computing(job: Job) -> torch.autocast:
@@ -203,10 +211,38 @@ def computing(job: Job) -> torch.autocast:
     return torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=job.precision == "bf16")
 
 
-def look(model: CausalLM, data: Data, job: Job) -> heldout.Score:
+def heldout_key(name: str) -> str:
+    """What a row of the log calls the bits per byte of a validation set."""
+    return f"heldout_bits_per_byte/{name}" if name else "heldout_bits_per_byte"
+
+
+def look(model: CausalLM, data: Data, job: Job) -> dict[str, heldout.Score]:
     """A quick look at the held-out text: on a part of it, in the precision of the training."""
     with computing(job):
-        return heldout.score(model, data.heldout, data.byte_lengths, data.context, job.heldout.quick_tokens)
+        return score_sets(model, data, job.heldout.quick_tokens)
+
+
+def final_scores(model: CausalLM, data: Data, job: Job, work: Work) -> dict[str, heldout.Score]:
+    """The figures that are reported: in fp32 whatever the training's precision."""
+    tokens, bound = len(data.heldout[ALL]), job.heldout.final_tokens
+    if tokens < 2:
+        return {}
+    with work.runtime.progress.task("held out", min(tokens, bound or tokens), "tokens") as advance:
+        return score_sets(model, data, bound, advance)
+
+
+def score_sets(
+    model: CausalLM, data: Data, bound: int | None, advance: Callable[[int], object] = lambda tokens: None
+) -> dict[str, heldout.Score]:
+    """Scores of all held-out text within a bound in tokens, and of the named sets, which share as many once more."""
+    named = [name for name, tokens in data.heldout.items() if name != ALL and len(tokens) > 1]
+    bounds = {ALL: bound, **{name: bound and bound // len(named) for name in named}}
+    return {
+        name: heldout.score(
+            model, data.heldout[name], data.byte_lengths, data.context, most, advance if name == ALL else lambda _: None
+        )
+        for name, most in bounds.items()
+    }
 
 
 def looks(steps: int, times: int) -> set[int]:
@@ -225,37 +261,18 @@ def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[Ids]:
             yield ids
 
 
-def step_times(job: Job, data: Data, seconds: float) -> list[float]:
+def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float]:
     """Seconds of each step of a calibration for a budget of `seconds`, on weights that are thrown away."""
     hardware.keep_freed_memory()
     with hardware.repeatable(job.threads, job.device):
-        model, optimizer = fresh(job)
+        model, optimizer = fresh(job, ranks)
         numbers = itertools.count()
 
         def timed_step() -> float:
             began = time.perf_counter()
-            gradients(model, data.batch(next(numbers)), job)
+            gradients(model, data.batch(next(numbers), ranks.index, ranks.count), job, ranks)
             optimizer.step(1e-3)
             optimizer.zero_grad()
             return time.perf_counter() - began
 
         return calibration_steps(timed_step, seconds)
-
-
-@contextmanager
-def live_curves(work: Work) -> Iterator[Callable[[Row], None]]:
-    """Writes rows for TensorBoard while the run goes on, those of an earlier process first; a note where it is missing."""
-    folder = work.directory / TENSORBOARD / LIVE
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        curves = Curves(folder)
-    except MissingExtraError as error:
-        work.runtime.progress.line(f"no TensorBoard curves, log.jsonl holds the same: {error}")
-        yield lambda row: None
-        return
-    try:
-        for row in rows(work.directory / LOG):
-            curves.add(row)
-        yield curves.add
-    finally:
-        curves.close()

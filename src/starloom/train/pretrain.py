@@ -11,7 +11,7 @@ from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import ModelConfig
 from starloom.stage import Facts, Runtime, Stage, Work
-from starloom.tokens.blend import check_weights, held_out_tokens, open_packs
+from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
@@ -20,7 +20,8 @@ from starloom.train.schedule import Schedule
 from starloom.train.settings import AdamW, Heldout, Muon, Precision
 
 if TYPE_CHECKING:
-    from starloom.train.loop import Data, Job, Outcome
+    from starloom.train.loop import Data, Ids, Job, Outcome
+    from starloom.train.ranks import Ranks
 
 MODEL = "model"  # the unit that holds the finished model
 
@@ -76,26 +77,35 @@ class Pretrain(Stage):
             work.count(heldout_bits_per_byte=facts["heldout"]["bits_per_byte"])
             work.summary += f", held-out {facts['heldout']['bits_per_byte']:.3f} bits per byte"
             scored, there = facts["heldout"]["windows"], facts["heldout"]["windows_in_all"]
+            for name, one in facts["validation"].items():
+                work.count(validation_bits_per_byte={name: one["bits_per_byte"]})
             work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
     def _train(self, work: Work) -> Facts:
         from starloom.train import loop
+        from starloom.train.ranks import alone
 
         packed = work.many("packed")
         dataset = open_packs(packed, self.mixture)
         config = self.fitted(dataset.vocabulary, dataset.context)
+        ranks = alone()
         size = self.batch * self.accumulate
+
+        def batch(step: int, rank: int, ranks: int) -> Ids:
+            lines = lines_of(size, rank, ranks)
+            return dataset.batch(seed=self.seed, step=step, size=size, fim=self.fim, lines=lines)
+
         data = loop.Data(
-            batch=lambda step: dataset.batch(seed=self.seed, step=step, size=size, fim=self.fim),
+            batch=batch,
             tokens_a_step=size * dataset.context,
             context=dataset.context,
             byte_lengths=dataset.vocabulary.byte_lengths,
-            heldout=held_out_tokens(packed),
+            heldout=held_out_sets(packed),
         )
-        resolved = work.resolve(lambda: self._resolve(config, data, work.runtime))
+        resolved = work.resolve(lambda: self._resolve(config, data, work.runtime, ranks))
         say_what_differs(resolved, work.runtime)
         job = self.job(config, resolved["precision"], resolved["threads"], resolved["device"])
-        outcome = loop.train(job, data, resolved["steps"], work)
+        outcome = loop.train(job, data, resolved["steps"], work, ranks)
         return self._write(work, outcome, dataset.vocabulary)
 
     def fitted(self, vocabulary: Vocabulary, context: int) -> ModelConfig:
@@ -126,7 +136,7 @@ class Pretrain(Stage):
             device=device,
         )
 
-    def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime) -> dict[str, Any]:
+    def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime, ranks: Ranks) -> dict[str, Any]:
         """Steps, precision and threads: found out once, before the first step, and kept for every run that goes on."""
         from starloom.train import hardware, loop
 
@@ -140,7 +150,7 @@ class Pretrain(Stage):
         times = None
         if isinstance(self.budget, Minutes):
             job = self.job(config, precision, runtime.threads, runtime.device)
-            times = loop.step_times(job, data, 60 * self.budget.minutes)
+            times = loop.step_times(job, data, 60 * self.budget.minutes, ranks)
             found["calibration"] = {"steps": len(times), "median_s": statistics.median(times)}
         return {**found, "steps": steps_in(self.budget, data.tokens_a_step, times)}
 
@@ -148,7 +158,8 @@ class Pretrain(Stage):
         """The finished model folder as one unit."""
         from starloom.models import checkpoint
 
-        score, state = outcome.score, outcome.state
+        state = outcome.state
+        scores = {name: {**asdict(one), "bits_per_byte": one.bits_per_byte} for name, one in outcome.scores.items()}
         with work.unit(MODEL) as unit:
             checkpoint.save(unit.folder, outcome.model.config, dict(outcome.model.named_parameters()))
             for name, content in vocabulary.files(max_length=outcome.model.config.context).items():
@@ -162,10 +173,21 @@ class Pretrain(Stage):
                 seconds=round(state.seconds, 3),
                 precision=work.resolved["precision"],
                 parameters=outcome.model.config.parameter_count(),
-                heldout=None if score is None else {**asdict(score), "bits_per_byte": score.bits_per_byte},
+                heldout=scores.pop("", None),
+                validation=scores,
             )
         shutil.rmtree(work.directory / TENSORBOARD / LIVE, ignore_errors=True)
         return unit.facts
+
+
+def lines_of(size: int, rank: int, ranks: int) -> slice:
+    """The lines of a step's batch that one of several ranks computes. Raises ConfigError where they are not equally many."""
+    if size % ranks:
+        raise ConfigError(
+            f"a step's {size} sequences (pretrain.batch × pretrain.accumulate) do not divide among {ranks} processes; "
+            f"use a multiple of {ranks}"
+        )
+    return slice(rank * size // ranks, (rank + 1) * size // ranks)
 
 
 def say_what_differs(resolved: dict[str, Any], runtime: Runtime) -> None:

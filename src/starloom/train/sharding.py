@@ -1,0 +1,24 @@
+"""Models whose weights lie on several processes; here on the one that trains alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from starloom.models.causal_lm import CausalLM
+from starloom.train.ranks import Ranks
+
+if TYPE_CHECKING:
+    from starloom.train.loop import Job
+
+
+def shard(model: CausalLM, ranks: Ranks, job: Job) -> CausalLM:
+    """The model with its weights where the processes keep them; called before the optimizer is made."""
+    return model
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may lie in parts on several processes; every process asks for it."""
+    full_tensor = getattr(tensor, "full_tensor", None)  # of a DTensor, whose module takes a second to import
+    return tensor if full_tensor is None else full_tensor()
