@@ -94,14 +94,15 @@ def test_what_each_file_costs_is_that_of_a_plain_computation(scored: tuple[Built
         ]
         ids = torch.cat([stream[s["start"] : s["end"]] for s, _ in spoken])
         owners = [id_ for s, id_ in spoken for _ in range(s["end"] - s["start"])]
-        for place in range(1, len(ids)):  # one token after the other
-            window = (place - 1) // untrained.CONTEXT * untrained.CONTEXT
+        for start in range(0, len(ids) - 1, untrained.CONTEXT):
+            window = ids[start : start + untrained.CONTEXT + 1]
             with torch.no_grad():
-                logits = model(ids[None, window:place])[0, -1].double()
-            sums = expected[owners[place]]
-            sums[0] += F.cross_entropy(logits, ids[place]).item()
-            sums[1] += 1
-            sums[2] += int(lengths[ids[place]])
+                costs = F.cross_entropy(model(window[None, :-1])[0].double(), window[1:], reduction="none")
+            for place, (token, cost) in enumerate(zip(window[1:].tolist(), costs.tolist(), strict=True), start + 1):
+                sums = expected[owners[place]]
+                sums[0] += cost
+                sums[1] += 1
+                sums[2] += int(lengths[token])
     rows = score.table("files.parquet").to_pylist()
     assert [row["id"] for row in rows] == sorted(expected)
     for row in rows:
