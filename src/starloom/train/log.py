@@ -16,7 +16,7 @@ LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"  # folder of the event files
 LIVE = "live"  # folder in it of what a run writes while it goes on
 # Rows differ between two runs of the same steps in these keys only.
-TIMES = ("seconds", "tokens_per_s")
+TIMES = ("seconds", "tokens_per_s", "model_flops_per_s", "mfu", "loader_wait_s")
 
 
 class Log:

@@ -31,10 +31,13 @@ from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, State
 from starloom.train.interrupt import Interrupt
 from starloom.train.log import Row
-from starloom.train.optimizer import Optimizer, Rows, qkv_blocks
+from starloom.train.muon import Rows, qkv_blocks
+from starloom.train.optimizer import Optimizer
+from starloom.train.parts import whole
 from starloom.train.ranks import Ranks
+from starloom.train.samples import Sampler
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AdamW, Heldout, Muon, Precision
+from starloom.train.settings import AnyOptimizer, Heldout, Precision
 from starloom.train.watch import Watch
 
 Ids = npt.NDArray[np.int64]
@@ -46,7 +49,7 @@ class Job:
     """What decides the weights, but for the data."""
 
     config: ModelConfig
-    optimizer: AdamW | Muon
+    optimizer: AnyOptimizer
     schedule: Schedule
     clip: float | None  # largest norm of the gradient
     accumulate: int  # parts that a step's batch is computed in
@@ -69,6 +72,7 @@ class Data:
     context: int
     byte_lengths: npt.NDArray[np.int32]  # bytes of each token id
     heldout: Mapping[str, npt.NDArray[np.generic]]  # tokens by the name of their validation set; "" (ALL): all of them
+    sampler: Sampler | None = None  # writes samples at each look
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +109,20 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
 
         with (
             Interrupt() as interrupt,
-            Watch(work, job, ranks, log_so_far) as watch,
+            Watch(work, job, data, ranks, log_so_far) as watch,
             progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
         ):
-            for ids in ahead(lambda step: data.batch(step, ranks.index, ranks.count), state.step, steps):
+            for ids, waited in ahead(lambda step: data.batch(step, ranks.index, ranks.count), state.step, steps):
                 began = time.perf_counter()
                 factor = job.schedule.factor(state.step, steps)
+                rate = optimizer.rate(factor)
                 seed_dropout(job.seed, state.step)
                 loss, norm = gradients(model, ids, job, ranks)
                 finite = math.isfinite(loss) and math.isfinite(norm)
                 if finite:
                     optimizer.step(factor)
                 optimizer.zero_grad()
-                seconds = time.perf_counter() - began
+                seconds = waited + time.perf_counter() - began
 
                 state.step += 1
                 state.tokens += data.tokens_a_step
@@ -131,9 +136,10 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                     "loss": loss if finite else None,
                     "bits_per_byte": loss * data.tokens_a_step / math.log(2) / max(1, in_bytes) if finite else None,
                     "gradient_norm": norm if finite else None,
-                    "learning_rate": job.optimizer.lr * factor,
+                    "learning_rate": rate,
                     "skipped": state.skipped,
                     "tokens_per_s": round(data.tokens_a_step / seconds, 1),
+                    "loader_wait_s": round(waited, 6),
                     "seconds": round(state.seconds, 3),
                 }
                 if state.skipped_in_a_row >= job.patience:
@@ -203,7 +209,7 @@ def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks) -> tuple[float,
         (part_loss / parts).backward()  # type: ignore[no-untyped-call]
         loss += part_loss.detach() / parts
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
-    return ranks.mean(loss).item(), sharding.whole(norm).item()
+    return ranks.mean(loss).item(), whole(norm).item()
 
 
 def computing(job: Job) -> torch.autocast:
@@ -250,15 +256,18 @@ def looks(steps: int, times: int) -> set[int]:
     return {steps * number // (times + 1) for number in range(1, times + 1)} - {0}
 
 
-def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[Ids]:
-    """The batches of steps `start` to `steps`, each drawn by another thread while the one before is trained on."""
+def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[tuple[Ids, float]]:
+    """The batches of steps `start` to `steps`, each drawn by another thread while the one before is trained on, and for
+    how many seconds training waited for it."""
     with ThreadPoolExecutor(1, "batches") as pool:
         coming = pool.submit(draw, start) if start < steps else None
         for step in range(start, steps):
             assert coming is not None
+            began = time.perf_counter()
             ids = coming.result()
+            waited = time.perf_counter() - began
             coming = pool.submit(draw, step + 1) if step + 1 < steps else None
-            yield ids
+            yield ids, waited
 
 
 def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float]:
