@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starloom import flags
-from starloom.errors import TrainingError
-from starloom.train.optimizer import QUINTIC, Optimizer, orthogonalised, qkv_blocks
-from starloom.train.settings import AdamW, Muon
+from starloom.errors import ConfigError, TrainingError
+from starloom.train.muon import QUINTIC, orthogonalised, qkv_blocks
+from starloom.train.optimizer import Optimizer
+from starloom.train.settings import Adafactor, AdamW, Muon
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 24), st.integers(1, 24))
 
@@ -100,7 +101,7 @@ def test_adamw_follows_its_formula_and_decays_matrices_only():
         assert torch.allclose(tensor.detach(), expected[name], atol=1e-6)
 
 
-@pytest.mark.parametrize("chosen", [AdamW(), Muon()])
+@pytest.mark.parametrize("chosen", [AdamW(), Muon(), Adafactor(beta1=0.9)])
 def test_a_loaded_state_goes_on_as_the_saved_one_bit_for_bit(chosen):
     names = ["transformer.h.0.mlp.c_fc.weight", "transformer.wte.weight"]
     straight, resumed = matrices(names), matrices(names)
@@ -122,6 +123,60 @@ def test_another_optimizers_state_is_refused():
         Optimizer(weights, AdamW()).load(Optimizer(weights, Muon()).tensors())
 
 
+def theirs(weights, chosen):
+    """transformers' Adafactor in two groups, as its Trainer makes them: vectors do not decay."""
+    optimization = pytest.importorskip("transformers.optimization")
+    groups = [
+        {"params": [tensor for tensor in weights.values() if tensor.ndim >= 2], "weight_decay": chosen.weight_decay},
+        {"params": [tensor for tensor in weights.values() if tensor.ndim < 2], "weight_decay": 0.0},
+    ]
+    same = {
+        name: getattr(chosen, name)
+        for name in ("lr", "clip_threshold", "decay_rate", "beta1", "scale_parameter", "relative_step", "warmup_init")
+    }
+    return optimization.Adafactor(groups, eps=(chosen.eps1, chosen.eps2), **same)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Adafactor(lr=1e-2),
+        Adafactor(lr=1e-2, weight_decay=0.1, clip_threshold=0.5, decay_rate=-0.5),
+        Adafactor(lr=1e-2, beta1=0.9, scale_parameter=True, eps1=1e-3, eps2=0.5),
+        Adafactor(lr=None, relative_step=True, scale_parameter=True),
+        Adafactor(lr=None, relative_step=True, warmup_init=True, weight_decay=0.1),
+    ],
+)
+def test_adafactor_takes_every_step_that_transformers_takes(chosen):
+    names = ["transformer.h.0.mlp.c_fc.weight", "transformer.wte.weight"]
+    made = [matrices(names) | {"bias": torch.nn.Parameter(torch.ones(3))} for _ in range(2)]
+    ours, other = Optimizer(made[0], chosen), theirs(made[1], chosen)
+    for step in range(6):
+        factor = 1.0 if chosen.relative_step else 1 - step / 10
+        generator = torch.Generator().manual_seed(step)
+        for name, tensor in made[0].items():
+            tensor.grad = torch.randn(tensor.shape, generator=generator) * 10.0 ** (step % 3 - 2)
+            made[1][name].grad = tensor.grad.clone()
+        for group in other.param_groups:
+            group["lr"] = None if chosen.lr is None else chosen.lr * factor
+        ours.step(factor)
+        other.step()
+        for name, tensor in made[0].items():
+            assert torch.allclose(tensor, made[1][name], rtol=1e-6, atol=1e-9), (step, name)
+
+
+def test_adafactor_keeps_rows_and_columns_of_a_matrix_only():
+    state = Optimizer(matrices(["transformer.wte.weight"], rows=1000, columns=50), Adafactor()).tensors()
+    assert sum(tensor.numel() for tensor in state.values()) == 1 + 1000 + 50
+
+
+@pytest.mark.parametrize("settings", [{"relative_step": True}, {"lr": None}, {"warmup_init": True}, {"beta1": 1.0}])
+def test_adafactors_steps_come_from_one_place(settings):
+    with pytest.raises(ConfigError, match="adafactor"):
+        Adafactor(**settings)
+
+
 def test_optimizers_are_chosen_by_name():
     assert flags.convert("adamw", Muon | AdamW, "pretrain.optimizer") == AdamW()
+    assert flags.convert("adafactor", Muon | AdamW | Adafactor, "pretrain.optimizer") == Adafactor()
     assert flags.convert("Muon", Muon | AdamW, "pretrain.optimizer") == Muon()

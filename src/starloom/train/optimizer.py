@@ -1,65 +1,19 @@
-"""AdamW from torch, Muon by our own hand, behind one object whose state is flat, named tensors."""
-
-# G matrices of one shape, M rows, N columns
+"""The optimizers behind one object whose state is flat, named tensors: torch's AdamW, Adafactor, Muon beside AdamW."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from starloom.errors import TrainingError
-from starloom.train.settings import AdamW, Muon
+from starloom.train.adafactor import Factored
+from starloom.train.muon import Matrices, Rows, is_hidden
+from starloom.train.settings import Adafactor, AdamW, AnyOptimizer, Muon
 
-# The quintic of Jordan et al. 2024 (Muon): its slope at 0 is as steep as can be while singular values of 1 stay within
-# [0.7, 1.2], which is as good as 1 for training.
-QUINTIC = (3.4445, -4.7750, 2.0315)
-TINY = 1e-7  # a matrix of zeros stays one
-
-Rows = slice | Tensor  # rows of a matrix that form one block
-
-
-def orthogonalised(g_GMN: Tensor, iterations: int, dtype: torch.dtype) -> Tensor:
-    """The matrices with all their singular values moved to about 1, by Newton–Schulz iterations in, and as, `dtype`.
-
-    Before the first they are divided by the fourth root of the sum of their fourth powers: as the published division by
-    the root of the sum of squares it leaves none above 1, but all of them larger, which saves about one iteration, and
-    the Gram matrix that it needs is computed anyway (our choice).
-    """
-    tall = g_GMN.size(-2) > g_GMN.size(-1)
-    x = g_GMN.mT if tall else g_GMN  # the Gram matrix of the shorter side is the cheaper one
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + TINY)).to(dtype)
-    a, b, c = QUINTIC
-    for iteration in range(iterations):
-        gram = x @ x.mT
-        if iteration == 0:
-            squared = gram.norm(dim=(-2, -1), keepdim=True) + TINY
-            x, gram = x / squared.sqrt(), gram / squared
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
-
-
-def qkv_blocks(heads: int, width: int, multi_query: bool) -> tuple[Rows, ...]:
-    """Rows of GPTBigCode's fused c_attn that make the queries, the keys and the values.
-
-    Multi-query: [Q | K | V] with one head of keys and values. Multi-head: (q, k, v) of head 0, then of head 1, and on.
-    """
-    size = width // heads
-    if multi_query:
-        return slice(0, width), slice(width, width + size), slice(width + size, width + 2 * size)
-    rows = torch.arange(3 * width).view(heads, 3, size)
-    return tuple(rows[:, part].reshape(-1) for part in range(3))
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A block of rows of one matrix, which Muon treats as a matrix of its own."""
-
-    name: str
-    rows: Rows
-    scale: float
+FUSED: Final = ("cpu", "cuda", "mps", "xpu")  # devices that torch has AdamW in one kernel for
 
 
 class Optimizer:
@@ -68,66 +22,44 @@ class Optimizer:
     def __init__(
         self,
         parameters: Mapping[str, Tensor],
-        settings: AdamW | Muon,
+        settings: AnyOptimizer,
         qkv: tuple[Rows, ...] = (),
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.settings = settings
-        self.dtype = dtype  # of Newton–Schulz
-        self._matrices = {
-            name: tensor
-            for name, tensor in parameters.items()
-            if isinstance(settings, Muon) and is_hidden(name, tensor)
-        }
-        self._momentum = {name: torch.zeros_like(tensor) for name, tensor in self._matrices.items()}
-        self._groups: dict[tuple[int, int], list[_Block]] = {}
-        for name, tensor in self._matrices.items():
-            split = isinstance(settings, Muon) and settings.split_qkv and name.endswith("attn.c_attn.weight")
-            for rows in qkv if split and qkv else (slice(0, tensor.size(0)),):
-                height, width = tensor[rows].shape
-                scale = max(1.0, height / width) ** 0.5  # an update of about the same size in every output
-                self._groups.setdefault((height, width), []).append(_Block(name, rows, scale))
-        self._adamw_settings = settings.rest if isinstance(settings, Muon) else settings
-        self._others = {name: tensor for name, tensor in parameters.items() if name not in self._matrices}
-        self._adamw = _torch_adamw(self._others, self._adamw_settings)
+        self._parameters = dict(parameters)
+        self._rules: list[Matrices | Factored | Elementwise] = []
+        if isinstance(settings, Adafactor):
+            self._rules.append(Factored(parameters, settings))
+        elif isinstance(settings, Muon):
+            hidden = {name: tensor for name, tensor in parameters.items() if is_hidden(name, tensor)}
+            others = {name: tensor for name, tensor in parameters.items() if name not in hidden}
+            self._rules += [Matrices(hidden, settings, qkv, dtype), Elementwise(others, settings.rest)]
+        else:
+            self._rules.append(Elementwise(parameters, settings))
+
+    def rate(self, factor: float) -> float:
+        """The learning rate of the next step, as the log has it; Muon's own, where AdamW trains beside it."""
+        rule = self._rules[0]
+        if isinstance(rule, Factored):
+            return rule.rate(factor)
+        assert self.settings.lr is not None
+        return self.settings.lr * factor
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
         """One update from the gradients that the parameters hold."""
-        if isinstance(self.settings, Muon):
-            self._muon_step(self.settings, self.settings.lr * factor)
-        for group in self._adamw.param_groups:
-            group["lr"] = self._adamw_settings.lr * factor
-        self._adamw.step()
-
-    def _muon_step(self, settings: Muon, lr: float) -> None:
-        directions: dict[str, Tensor] = {}
-        for name, tensor in self._matrices.items():
-            assert tensor.grad is not None, f"{name} took no part in the loss"
-            momentum = self._momentum[name].lerp_(tensor.grad, 1 - settings.momentum)
-            directions[name] = tensor.grad.lerp(momentum, settings.momentum) if settings.nesterov else momentum
-            if settings.weight_decay:
-                tensor.mul_(1 - lr * settings.weight_decay)
-        for blocks in self._groups.values():
-            stacked = torch.stack([directions[block.name][block.rows] for block in blocks])
-            for block, update in zip(blocks, orthogonalised(stacked, settings.iterations, self.dtype), strict=True):
-                tensor = self._matrices[block.name]
-                if isinstance(block.rows, slice):
-                    tensor[block.rows].sub_(update, alpha=lr * block.scale)
-                else:
-                    tensor.index_add_(0, block.rows, update.to(tensor.dtype), alpha=-lr * block.scale)
+        for rule in self._rules:
+            rule.step(factor)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for tensor in (*self._matrices.values(), *self._others.values()):
+        for tensor in self._parameters.values():
             tensor.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, by name; the tensors themselves, not copies."""
-        state = {f"muon.momentum.{name}": tensor for name, tensor in self._momentum.items()}
-        for name, tensor in self._others.items():
-            state.update({f"adamw.{key}.{name}": value for key, value in self._adamw.state[tensor].items()})
-        return state
+        return {name: tensor for rule in self._rules for name, tensor in rule.tensors().items()}
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -142,29 +74,41 @@ class Optimizer:
             tensor.copy_(tensors[name])
 
 
-def is_hidden(name: str, tensor: Tensor) -> bool:
-    """Whether a parameter is a matrix between hidden layers: Muon's; embeddings, head and vectors are not."""
-    return tensor.ndim == 2 and any(layers in f".{name}" for layers in (".h.", ".layers."))
+class Elementwise:
+    """torch's AdamW, in one kernel where there is one, its state made at once so that every checkpoint has the same names."""
 
+    def __init__(self, parameters: Mapping[str, Tensor], settings: AdamW) -> None:
+        self._lr = settings.lr
+        self._parameters = dict(parameters)
+        decayed = [tensor for tensor in parameters.values() if tensor.ndim >= 2]
+        plain = [tensor for tensor in parameters.values() if tensor.ndim < 2]
+        self._adamw = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": settings.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=settings.lr,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+            fused=all(tensor.device.type in FUSED for tensor in parameters.values()),
+        )
+        for tensor in parameters.values():
+            self._adamw.state[tensor] = {
+                "step": torch.zeros((), dtype=torch.float32, device=tensor.device),
+                "exp_avg": torch.zeros_like(tensor),
+                "exp_avg_sq": torch.zeros_like(tensor),
+            }
 
-def _torch_adamw(parameters: Mapping[str, Tensor], settings: AdamW) -> torch.optim.AdamW:
-    """torch's AdamW, fused, with its state made at once, so that every checkpoint holds the same names."""
-    decayed = [tensor for tensor in parameters.values() if tensor.ndim >= 2]
-    plain = [tensor for tensor in parameters.values() if tensor.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.eps,
-        fused=True,
-    )
-    for tensor in parameters.values():
-        optimizer.state[tensor] = {
-            "step": torch.zeros((), dtype=torch.float32, device=tensor.device),
-            "exp_avg": torch.zeros_like(tensor),
-            "exp_avg_sq": torch.zeros_like(tensor),
+    def step(self, factor: float) -> None:
+        """One update."""
+        for group in self._adamw.param_groups:
+            group["lr"] = self._lr * factor
+        self._adamw.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state, by name."""
+        return {
+            f"adamw.{key}.{name}": value
+            for name, tensor in self._parameters.items()
+            for key, value in self._adamw.state[tensor].items()
         }
-    return optimizer

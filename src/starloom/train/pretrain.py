@@ -17,7 +17,7 @@ from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
 from starloom.train.log import LIVE, LOG, TENSORBOARD, write_curves
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AdamW, Heldout, Muon, Precision
+from starloom.train.settings import Adafactor, AdamW, Heldout, Muon, Precision
 
 if TYPE_CHECKING:
     from starloom.train.loop import Data, Ids, Job, Outcome
@@ -42,7 +42,7 @@ class Pretrain(Stage):
     budget: Budget = Minutes(3)  # noqa: RUF009
     batch: int = 4  # sequences computed at once
     accumulate: int = 1  # such batches a step
-    optimizer: Muon | AdamW = Muon()  # noqa: RUF009
+    optimizer: Muon | AdamW | Adafactor = Muon()  # noqa: RUF009
     schedule: Schedule = Schedule()  # noqa: RUF009
     clip: float | None = 1.0  # largest norm of the gradient; None: not clipped
     seed: int = 0

@@ -10,11 +10,11 @@ from starloom.errors import ConfigError
 Precision = Literal["auto", "fp32", "bf16"]  # of matrix products
 
 
-def parse_optimizer(text: str) -> AdamW | Muon:
-    """`adamw` or `muon`, with their default settings."""
-    known: dict[str, type[AdamW] | type[Muon]] = {"adamw": AdamW, "muon": Muon}
+def parse_optimizer(text: str) -> AnyOptimizer:
+    """`adamw`, `muon` or `adafactor`, with their default settings."""
+    known: dict[str, type[AnyOptimizer]] = {"adamw": AdamW, "muon": Muon, "adafactor": Adafactor}
     if text.lower() not in known:
-        raise ConfigError(f"an optimizer is adamw or muon, not '{text}'")
+        raise ConfigError(f"an optimizer is adamw, muon or adafactor, not '{text}'")
     return known[text.lower()]()
 
 
@@ -62,6 +62,44 @@ class Muon:
             raise ConfigError(f"momentum of Muon lies in [0, 1), not {self.momentum}")
         if self.iterations < 1:
             raise ConfigError(f"iterations of Muon is {self.iterations}; 5 is usual")
+
+
+@dataclass(frozen=True, slots=True)
+class Adafactor:
+    """Adafactor with transformers' semantics, as its Trainer sets it: the step is the scheduled learning rate, not scaled
+    by the parameter's size, and there is no first moment."""
+
+    lr: float | None = 1e-3  # none with relative_step only; the published fine-tunes took 1e-5
+    eps1: float = 1e-30  # added to each squared gradient
+    eps2: float = 1e-3  # least size of a parameter, with scale_parameter
+    clip_threshold: float = 1.0  # root of the mean square of an update, at most
+    decay_rate: float = -0.8  # β₂ of step t is 1 − t to this power
+    beta1: float | None = None  # of a first moment; none: none is kept
+    weight_decay: float = 0.0  # on matrices only
+    scale_parameter: bool = False  # multiply the step by the root of the mean square of the parameter
+    relative_step: bool = False  # the step is min(0.01, 1/√t) instead of lr
+    warmup_init: bool = False  # with relative_step: min(10⁻⁶·t, 1/√t)
+    parse = staticmethod(parse_optimizer)
+
+    def __post_init__(self) -> None:
+        if (self.lr is None) != self.relative_step:
+            raise ConfigError(
+                f"adafactor takes its step from lr or from relative_step, not both or neither: lr is {self.lr}, "
+                f"relative_step is {str(self.relative_step).lower()}"
+            )
+        if self.warmup_init and not self.relative_step:
+            raise ConfigError("warmup_init of adafactor needs relative_step; use schedule.warmup to warm lr up")
+        _rates(1.0 if self.lr is None else self.lr, self.weight_decay)
+        if self.beta1 is not None and not 0 <= self.beta1 < 1:
+            raise ConfigError(f"beta1 of adafactor lies in [0, 1), or is none, not {self.beta1}")
+        if self.clip_threshold <= 0 or self.decay_rate >= 0 or self.eps1 < 0 or self.eps2 < 0:
+            raise ConfigError(
+                f"adafactor's clip_threshold is positive, decay_rate negative, eps1 and eps2 0 or more, not "
+                f"{self.clip_threshold}, {self.decay_rate}, {self.eps1} and {self.eps2}"
+            )
+
+
+AnyOptimizer = AdamW | Muon | Adafactor
 
 
 @dataclass(frozen=True, slots=True)

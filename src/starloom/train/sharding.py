@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from starloom.models.causal_lm import CausalLM
 from starloom.train.ranks import Ranks
 
@@ -16,9 +14,3 @@ if TYPE_CHECKING:
 def shard(model: CausalLM, ranks: Ranks, job: Job) -> CausalLM:
     """The model with its weights where the processes keep them; called before the optimizer is made."""
     return model
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor that may lie in parts on several processes; every process asks for it."""
-    full_tensor = getattr(tensor, "full_tensor", None)  # of a DTensor, whose module takes a second to import
-    return tensor if full_tensor is None else full_tensor()
