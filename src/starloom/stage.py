@@ -43,6 +43,9 @@ class Stage:
     """One step. Fields that hold stages are its inputs; `external()` fields enter by digest; the rest is content."""
 
     version: ClassVar[int] = 1  # raised by hand when the code's output changes; a test holds it
+    collective: ClassVar[bool] = (
+        False  # under torchrun all processes produce it; else the first does, and the others wait
+    )
     label: str = field(default="", kw_only=True, metadata={_LABEL: True})
 
     @property
@@ -180,6 +183,7 @@ def machine(runtime: Runtime) -> dict[str, Any]:
     }
     return {
         "workers": runtime.workers,
+        "ranks": runtime.ranks,
         "threads": runtime.threads,
         "device": runtime.device,
         "python": platform.python_version(),
@@ -215,6 +219,8 @@ def build(
 def _build_one(
     stage: Stage, where: Store, runtime: Runtime, identity: Identity, inputs: Mapping[str, Built | tuple[Built, ...]]
 ) -> Built:
+    if not runtime.first:
+        return _follow(stage, where, runtime, identity, inputs)
     where.prepare()
     directory = where.directory(stage.step, identity.fingerprint)
     if (directory / store.MANIFEST).is_file():
@@ -228,6 +234,8 @@ def _build_one(
         directory.mkdir(exist_ok=True)
         store.clear_scratch(directory)
         work = Work(directory, runtime, inputs, identity.externals)
+        if stage.collective and runtime.crew is not None:
+            runtime.crew.invite(identity.fingerprint)
         stage.produce(work)
         files = work.files()
         if (directory / "resolved.json").exists():
@@ -258,6 +266,19 @@ def _build_one(
         }
         store.write_atomically(directory / store.MANIFEST, store.sealed_json(manifest))
     runtime.progress.line(f"{stage.step:<14} {work.summary}  {seconds:.1f} s")
+    return Built.open(directory)
+
+
+def _follow(
+    stage: Stage, where: Store, runtime: Runtime, identity: Identity, inputs: Mapping[str, Built | tuple[Built, ...]]
+) -> Built:
+    """What the other processes of a launch do: wait for the first, or compute with it what is its to write."""
+    assert runtime.crew is not None
+    directory = where.directory(stage.step, identity.fingerprint)
+    if runtime.crew.joins(directory / store.MANIFEST, identity.fingerprint if stage.collective else None):
+        with store.disk_errors(directory):
+            stage.produce(Work(directory, runtime, inputs, identity.externals))
+        runtime.crew.joins(directory / store.MANIFEST, None)
     return Built.open(directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from starloom import cluster, errors, store
+from starloom.crew import Crew
 from starloom.progress import Progress
 from starloom.store import SCRATCH, UNITS, Built
 
@@ -27,6 +29,18 @@ class Runtime:
     save_every_s: float = 30.0  # seconds between the checkpoints of long work
     progress: Progress = field(default_factory=Progress)
     cluster: cluster.Cluster = field(default_factory=cluster.Local)
+    crew: Crew | None = None  # the processes that torchrun started; None: this one is alone
+    tensor_parallel: int = 1  # processes that share each layer's matrices; the others share the batch
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes directories; others of a launch compute with it, or wait."""
+        return self.crew is None or self.crew.launch.first
+
+    @property
+    def ranks(self) -> int:
+        """How many processes compute together."""
+        return 1 if self.crew is None else self.crew.launch.ranks
 
 
 class Unit:
@@ -89,8 +103,10 @@ class Work:
         if path.exists():
             self.resolved = store.read_sealed_json(path)
         else:
-            store.write_atomically(path, store.sealed_json(make()))
-            self.resolved = store.read_sealed_json(path)
+            sealed = store.sealed_json(make())
+            if self.runtime.first:
+                store.write_atomically(path, sealed)
+            self.resolved = json.loads(sealed)
         self.resolved.pop("sealed")
         return dict(self.resolved)
 

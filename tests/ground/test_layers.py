@@ -14,7 +14,7 @@ import starloom
 PACKAGE = Path(starloom.__file__).parent
 LAYERS = (
     ("errors", "records", "registry"),
-    ("stage", "work", "store", "journey", "progress", "flags", "cluster", "native", "report"),
+    ("stage", "work", "store", "crew", "journey", "progress", "flags", "cluster", "native", "report"),
     ("corpus", "problems", "tokens", "sandbox", "attribution"),
     ("models",),
     ("train", "generate"),

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from starloom import flags, stage
 from starloom.cluster import Local
-from starloom.errors import ConfigError, DamagedError
+from starloom.crew import Launch, joined
+from starloom.errors import ConfigError, DamagedError, suggestion
 from starloom.flags import Assignment, flag
 from starloom.journey import Journey
 from starloom.progress import Progress, for_terminal
@@ -41,6 +42,9 @@ class RunFlags(GraphFlags):
     workers: int | None = flag(None, help="worker processes for the corpus (default: all cores)")
     threads: int | None = flag(None, help="threads for training and generation (default: all cores)")
     device: str = flag("cpu", help="where the model computes: cpu, cuda")
+    tensor_parallel: int = flag(
+        1, help="under torchrun: processes that share each layer's matrices; the rest share batches"
+    )
     save_every: float = flag(30.0, help="seconds between checkpoints")
     quiet: bool = flag(False, help="no progress, no lines per step")
 
@@ -60,6 +64,7 @@ def _recipe_flags(argv: Sequence[str], cls: type, verb: str) -> tuple[str, dict[
             print(
                 f"Usage: starloom {verb} RECIPE [FLAGS]\n\nRecipes: {names} (your own: package.module:function)\n\n"
                 f"starloom {verb} RECIPE --help lists a recipe's flags. Example: starloom {verb} quickstart --source ."
+                + (f"\n\n{_AT_PAPER_SCALE}" if verb == "plan" else "")
             )
             raise SystemExit(0)
         raise ConfigError(f"starloom {verb} takes a recipe first: {names}, or package.module:function")
@@ -105,26 +110,35 @@ def run(argv: Sequence[str]) -> int:
     """Build a recipe's journey, and print what each step has to say at the end."""
     recipe, arguments, run_flags = _recipe_flags(argv, RunFlags, "run")
     journey = journey_of(recipe, arguments, run_flags)
+    launch = Launch.of(os.environ)
     workers = _at_least_one(run_flags.workers, "--workers")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("starloom").setLevel(logging.WARNING if run_flags.quiet else logging.INFO)
     pool = Local(workers)
-    runtime = Runtime(
-        workers,
-        _at_least_one(run_flags.threads, "--threads"),
-        run_flags.device,
-        run_flags.save_every,
-        Progress() if run_flags.quiet or run_flags.json else for_terminal(),
-        pool,
-    )
+    silent = run_flags.quiet or run_flags.json or not launch.first
     store = Store(run_flags.store)
+    if launch.first:
+        store.prepare()
     built: dict[int, Built] = {}
     identities = Identities()
     try:
-        for goal in journey.goals:
-            build(goal, store, runtime, identities, built)
+        with joined(launch, store.root / ".locks") as crew:
+            runtime = Runtime(
+                workers,
+                _at_least_one(run_flags.threads, "--threads", share=launch.here),
+                run_flags.device,
+                run_flags.save_every,
+                Progress() if silent else for_terminal(),
+                pool,
+                crew,
+                _at_least_one(run_flags.tensor_parallel, "--tensor-parallel"),
+            )
+            for goal in journey.goals:
+                build(goal, store, runtime, identities, built)
     finally:
         pool.close()
+    if not launch.first:
+        return 0
     results = {name: built[id(one)] for name, one in journey.steps().items()}
     models = _link_models(store, recipe, results)
     if run_flags.json:
@@ -148,10 +162,11 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _at_least_one(number: int | None, flag_name: str) -> int:
+def _at_least_one(number: int | None, flag_name: str, share: int = 1) -> int:
+    """What was asked for; else all cores, divided among the processes that share the machine."""
     if number is not None and number < 1:
         raise ConfigError(f"{flag_name} is {number}; it must be at least 1")
-    return number or stage.cores()
+    return number or max(1, stage.cores() // share)
 
 
 def _brief(built: Built) -> dict[str, Any]:
@@ -175,8 +190,24 @@ def _link_models(store: Store, recipe: str, results: dict[str, Built]) -> dict[s
     return models
 
 
+_AT_PAPER_SCALE = """\
+What the published runs take, beside what was published of them (parameters, tokens, FLOPs, memory, days, disk):
+  starloom plan --all                                                 a table of all
+  starloom plan santacoder --scale paper                              one, every term shown
+  starloom plan starcoderbase-7b --hardware a100-80gb --devices 512   on other devices (--all --help: all flags)"""
+
+
 def plan(argv: Sequence[str]) -> int:
-    """List the steps of a recipe: where each lies, whether it is done, and what it cost or will cost."""
+    """List the steps of a recipe: where each lies, whether it is done, and what it cost or will cost.
+
+    With --all, or of a published run at paper scale: what it takes (`recipes.paper_plan`).
+    """
+    from starloom.recipes import paper_plan
+
+    if paper_plan.wanted(argv, list(RECIPES)):
+        return paper_plan.plan(argv)
+    if argv and not argv[0].startswith("-") and argv[0] not in RECIPES and ":" not in argv[0]:
+        raise ConfigError(f"no recipe '{argv[0]}'; {suggestion(argv[0], {*RECIPES, *paper_plan.PUBLISHED})}")
     recipe, arguments, plan_flags = _recipe_flags(argv, PlanFlags, "plan")
     journey = journey_of(recipe, arguments, plan_flags)
     if plan_flags.settings:
