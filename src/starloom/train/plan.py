@@ -1,0 +1,291 @@
+"""What a training run takes, before it runs: tokens, operations by named formulas, days, a loader, disk. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from starloom.errors import ConfigError
+from starloom.models.config import GPTBigCodeConfig, ModelConfig
+from starloom.tokens.fim import FIM
+from starloom.train.budget import Budget, Minutes, Steps, Tokens, steps_in
+from starloom.train.devices import Hardware, Precision, measured_gemm
+from starloom.train.memory import NUMBERS, Layout, Memory, Recompute, elements, held, memory, optimizer_state
+from starloom.train.schedule import Schedule
+from starloom.train.settings import AnyOptimizer
+
+DAY: Final = 86_400.0
+Terms = dict[str, float]  # what computes → operations
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A way to count the operations of a trained token, each term by itself."""
+
+    name: str
+    about: str
+    terms: Callable[[ModelConfig, int], Terms]  # of a model on a context
+
+
+def _parameters(model: ModelConfig, context: int) -> Terms:
+    return {"parameters": 6.0 * model.parameter_count()}
+
+
+def _model(model: ModelConfig, context: int) -> Terms:
+    once = model.flops(context)
+    names = {
+        "attention projections": once.attention,
+        "mlp": once.mlp,
+        "attention scores": once.scores,
+        "head": once.head,
+    }
+    return {name: 3.0 * flops for name, flops in names.items()}
+
+
+def _causal(model: ModelConfig, context: int) -> Terms:
+    terms = _model(model, context)
+    window = min(context, getattr(model, "sliding_window", None) or context)
+    attended = (
+        window * (window + 1) / 2 + (context - window) * window
+    ) / context  # tokens that one looks at, on average
+    return {**terms, "attention scores": terms["attention scores"] * attended / window}
+
+
+def _scores_again(model: ModelConfig, context: int) -> Terms:
+    return {**_model(model, context), "scores recomputed": float(model.flops(context).scores)}
+
+
+def _layers_again(model: ModelConfig, context: int) -> Terms:
+    once = model.flops(context)
+    return {**_model(model, context), "layers recomputed": float(once.attention + once.mlp + once.scores)}
+
+
+def as_multi_head(model: ModelConfig) -> ModelConfig:
+    """The same model with a key and value head for each query head."""
+    if isinstance(model, GPTBigCodeConfig):
+        return replace(model, multi_query=False)
+    return replace(model, num_key_value_heads=model.num_attention_heads)
+
+
+def _narayanan(model: ModelConfig, context: int) -> Terms:
+    terms = _model(as_multi_head(model), context)
+    return {**terms, "head": 0.75 * terms["head"]}
+
+
+FORMULAS: Final[dict[str, Formula]] = {
+    one.name: one
+    for one in (
+        Formula("6ND", "6 a parameter and token: no attention scores; embeddings and norms as if multiplied", _parameters),
+        Formula("model", "Megatron's formula without recomputation: matrix products, scores over the whole context, head",
+                _model),
+        Formula("causal", "the same with those scores only that a causal (and windowed) kernel has to compute", _causal),
+        Formula("selective", "with the attention scores computed again in the backward pass", _scores_again),
+        Formula("full", "with all layers, not the head, computed again in the backward pass", _layers_again),
+        Formula("mha", "as 'model', with keys and values counted as in multi-head attention",
+                lambda model, context: _model(as_multi_head(model), context)),
+        # 96·B·s·l·h²·(1 + s/6h + V/16lh), in which 96 = 24 × 4 passes with full recomputation, taken with 24 × 3 for three:
+        # the last term, the head, then has 4.5·B·s·h·V, where three passes of it are 6. So the bigcode fork computed until
+        # commit 042a0914 (March 2023), MQA or not
+        Formula("narayanan", "eq. 3 of Narayanan et al. 2021 (arXiv 2104.04473) with 3 passes for its 4: multi-head, and "
+                             "three quarters of the head", _narayanan),
+    )
+}  # fmt: skip
+COMPUTED: Final[dict[Recompute, str]] = {"none": "model", "selective": "selective", "full": "full"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run, in the settings that `Pretrain` takes."""
+
+    model: ModelConfig
+    context: int
+    batch: int  # sequences a step, over all devices
+    steps: int
+    optimizer: AnyOptimizer
+    schedule: Schedule
+    precision: Precision
+    fim: FIM = FIM()  # noqa: RUF009  (frozen)
+    clip: float | None = 1.0
+    save_every: int | None = None  # steps between checkpoints
+    decay_steps: int | None = None  # of the schedule, where it was made for another length than this run's
+    padded: int | None = None  # tokens, where sequences of a fine-tune are padded to the context: the most they can be
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it trains on, each as often as it is seen."""
+        return self.steps * self.batch * self.context if self.padded is None else self.padded
+
+    def flops(self, formula: str) -> Terms:
+        """Operations of the whole run by one of FORMULAS, term by term."""
+        if formula not in FORMULAS:
+            raise ConfigError(f"no formula '{formula}'; known: {', '.join(FORMULAS)}")
+        return {name: self.tokens * each for name, each in FORMULAS[formula].terms(self.model, self.context).items()}
+
+    def total(self, formula: str) -> float:
+        """Their sum."""
+        return sum(self.flops(formula).values())
+
+    def pretrain(self) -> dict[str, Any]:
+        """Arguments of `Pretrain` that train as this run did, but for how it lies on devices."""
+        names = ("model", "fim", "batch", "optimizer", "schedule", "clip", "precision")
+        return {"budget": Steps(self.steps), **{name: getattr(self, name) for name in names}}
+
+
+def seconds(flops: float, devices: int, peak: float, utilization: float) -> float:
+    """How long so many operations take."""
+    return flops / (devices * peak * utilization)
+
+
+def utilization(flops: float, devices: int, peak: float, taken_s: float) -> float:
+    """What share of the peak so many operations in that time are."""
+    return flops / (devices * peak * taken_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run on devices: everything in it is computed from these four."""
+
+    run: Run
+    hardware: Hardware
+    layout: Layout
+    utilization: float = 0.40  # share of the peak: our choice; published runs of this size reach 0.3 to 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.utilization <= 1:
+            raise ConfigError(f"utilization is a share above 0 and up to 1, not {self.utilization}")
+        a_round = self.layout.data * self.layout.micro_batch
+        if self.run.batch % a_round:
+            raise ConfigError(
+                f"a batch of {self.run.batch} sequences does not divide into {self.layout.data} copies of the model with "
+                f"{self.layout.micro_batch} at a time; change devices, tensor, pipeline or the micro-batch"
+            )
+
+    @property
+    def peak(self) -> float:
+        return self.hardware.peak_at(self.run.precision)
+
+    @property
+    def flops(self) -> float:
+        """Operations that the devices do, recomputation among them."""
+        return self.run.total(COMPUTED[self.layout.recompute])
+
+    @property
+    def seconds(self) -> float:
+        return seconds(self.flops, self.layout.devices, self.peak, self.utilization)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """What the loader has to bring, over all devices."""
+        return self.run.tokens / self.seconds
+
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches that each copy of the model takes one after another in a step."""
+        return self.run.batch // (self.layout.data * self.layout.micro_batch)
+
+    @property
+    def bubble(self) -> float:
+        """Share of a step in which a pipeline waits: (p − 1) / (micro-batches + p − 1), one forward, one backward."""
+        waiting = self.layout.pipeline - 1
+        return waiting / (self.accumulate + waiting)
+
+    @property
+    def traffic_bytes(self) -> float:
+        """What each device sends to the others of its data-parallel group over the run: weights gathered twice and gradients
+        reduced once for each micro-batch (ZeRO 3), else gradients once a step, and with ZeRO 1 or without the same again
+        to hand the result around (Rajbhandari et al. 2020, arXiv 1910.02054, section 7)."""
+        shapes, numbers = held(self.run.model, self.layout.tensor, self.layout.pipeline), NUMBERS[self.layout.numbers]
+        share = elements(shapes) * (self.layout.data - 1) / self.layout.data
+        if self.layout.shard == "full":
+            return self.run.steps * self.accumulate * 3.0 * numbers.activations * share
+        after = numbers.weights if self.layout.shard == "optimizer" else numbers.gradients
+        return self.run.steps * (numbers.gradients + after) * share
+
+    @property
+    def memory(self) -> Memory:
+        return memory(self.run.model, self.run.context, optimizer_name(self.run.optimizer), self.layout)
+
+    @property
+    def fits(self) -> bool:
+        """Whether what is counted lies within nine tenths of a device's memory (the rest, our choice, for what is not)."""
+        return self.memory.total <= 0.9 * self.hardware.memory
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """What a run needs to go on: weights, master copies, the optimizer's state."""
+        shapes, numbers = self.run.model.shapes(), NUMBERS[self.layout.numbers]
+        return (numbers.weights + numbers.master) * elements(shapes) + optimizer_state(
+            shapes, optimizer_name(self.run.optimizer)
+        )
+
+    @property
+    def weights_bytes(self) -> int:
+        """The finished model in 16 bits."""
+        return 2 * self.run.model.parameter_count()
+
+    @property
+    def packed_bytes(self) -> int:
+        """Packed tokens on disk, were none seen twice."""
+        return self.run.tokens * (2 if self.run.model.vocab_size <= 2**16 else 4)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure, in plain units (bytes, seconds, operations)."""
+        used = self.memory
+        names = ("weights", "gradients", "optimizer", "activations", "logits", "gathered", "total")
+        return {
+            "parameters": self.run.model.parameter_count(),
+            "tokens": self.run.tokens,
+            "steps": self.run.steps,
+            "batch": self.run.batch,
+            "context": self.run.context,
+            "flops": {name: self.run.flops(name) | {"total": self.run.total(name)} for name in FORMULAS},
+            "hardware": {"name": self.hardware.name, "peak": self.peak, "memory": self.hardware.memory},
+            "layout": {
+                name: getattr(self.layout, name)
+                for name in ("devices", "data", "tensor", "pipeline", "shard", "micro_batch", "numbers", "recompute")
+            }
+            | {"accumulate": self.accumulate, "bubble": self.bubble},
+            "memory": {name: getattr(used, name) for name in names} | {"fits": self.fits},
+            "utilization": self.utilization,
+            "seconds": self.seconds,
+            "tokens_per_second": self.tokens_per_second,
+            "traffic_bytes": self.traffic_bytes,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "weights_bytes": self.weights_bytes,
+            "packed_bytes": self.packed_bytes,
+        }
+
+
+def optimizer_name(optimizer: object) -> str:
+    """What `memory` calls the optimizer of these settings."""
+    return type(optimizer).__name__.lower()
+
+
+# Of what the fp32 matrix product of this machine reaches, a training step on it reaches this share (docs/log.md, and
+# peers: 0.58 to 0.65 at 12M parameters).
+STEP_SHARE: Final = 0.6
+
+
+def brief(model: ModelConfig, context: int, tokens_a_step: int, budget: Budget, gemm: float | None = None) -> str:
+    """A run on this machine in a few words: parameters, tokens, operations, minutes; `gemm` is its FLOP/s, else measured."""
+    speed = STEP_SHARE * (measured_gemm() if gemm is None else gemm)
+    each = model.flops_per_token(context)
+    if isinstance(budget, Minutes):
+        tokens, minutes = budget.minutes * 60 * speed / each, budget.minutes
+    else:
+        tokens = float(steps_in(budget, tokens_a_step) * tokens_a_step)
+        minutes = tokens * each / speed / 60
+    about = "" if isinstance(budget, (Steps, Tokens)) else "about "
+    return (
+        f"{short(model.parameter_count())} parameters, {about}{short(tokens)} tokens, {tokens * each:.1e} FLOPs, "
+        f"{'' if isinstance(budget, Minutes) else 'about '}{minutes:.3g} min here"
+    )
+
+
+def short(number: float) -> str:
+    """1124886528 → `1.12B`: three digits and K, M, B or T."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= 0.9995 * size:
+            return f"{float(f'{number / size:.3g}'):g}{letter}"
+    return f"{float(f'{number:.3g}'):g}"
