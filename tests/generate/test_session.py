@@ -290,6 +290,18 @@ def test_a_vocabulary_without_fill_in_the_middle_completes_and_says_that_it_cann
         list(session.run([Hole("a", "b")]))
 
 
+def test_an_answer_as_written_keeps_the_copy_of_the_suffix_that_it_runs_on_into() -> None:
+    suffix = "\n    return world + 1\n\n\nprint('Hello world!')\n"
+    answers = {}
+    for as_written in (False, True):
+        session, _ = says("\n    world = 1" + suffix)
+        (answer,) = session.run([Hole("def hello(world):", suffix, as_written=as_written)])
+        assert isinstance(answer, Completion)
+        answers[as_written] = answer
+    assert (answers[False].text.strip(), answers[False].stopped_by) == ("world = 1", "suffix")
+    assert (answers[True].text, answers[True].stopped_by) == ("\n    world = 1" + suffix, "end_of_document")
+
+
 @given(texts, st.text(max_size=8), st.lists(st.text(min_size=1, max_size=3), max_size=2), st.data())
 @settings(deadline=None)
 def test_a_response_prefix_begins_the_answer_and_a_stop_string_may_begin_in_it(

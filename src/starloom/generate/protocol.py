@@ -214,7 +214,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A gap to fill between two texts."""
+    """A gap to fill between two texts. With `as_written` the answer also keeps a copy of the suffix that it runs on into."""
 
     prefix: str
     suffix: str
@@ -223,6 +223,7 @@ class Hole:
     sample: int = 0
     id: str | None = None
     header: Header | None = None
+    as_written: bool = False
 
 
 Ask = Prompt | Hole

@@ -164,7 +164,7 @@ class Session:
         understood = self._prompts.understood(ask)
         prompt = self._prompts.ids(understood)
         copy = None
-        if isinstance(understood, Hole):
+        if isinstance(understood, Hole) and not understood.as_written:
             copy = SuffixCopy(understood.prefix + settings.response_prefix, understood.suffix)
         request = Request(
             prompt=tuple(prompt.ids),

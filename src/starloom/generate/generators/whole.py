@@ -39,7 +39,7 @@ class Whole:
 def ending(ask: Ask) -> Ending:
     """Where the text of an answer ends, whatever the server made of it."""
     before = ask.settings.response_prefix
-    copy = SuffixCopy(ask.prefix + before, ask.suffix) if isinstance(ask, Hole) else None
+    copy = SuffixCopy(ask.prefix + before, ask.suffix) if isinstance(ask, Hole) and not ask.as_written else None
     return Ending(ask.settings.stop, copy, before)
 
 
