@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +12,7 @@ from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import ModelConfig
 from starloom.stage import Facts, Runtime, Stage, Work
+from starloom.store import Built
 from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
@@ -22,6 +24,7 @@ from starloom.train.settings import Adafactor, AdamW, Heldout, Muon, Precision
 if TYPE_CHECKING:
     from starloom.train.loop import Data, Ids, Job, Outcome
     from starloom.train.ranks import Ranks
+    from starloom.train.samples import Sampler
 
 MODEL = "model"  # the unit that holds the finished model
 
@@ -50,6 +53,7 @@ class Pretrain(Stage):
     patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
+    samples: int = 3  # written at each look; fewer tokens, or none, where they would cost more than 1 % of the run
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "packed", self.packed if isinstance(self.packed, Stage) else tuple(self.packed))
@@ -60,6 +64,8 @@ class Pretrain(Stage):
         for name in ("batch", "accumulate", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
+        if self.samples < 0:
+            raise ConfigError(f"pretrain.samples is {self.samples}; use 0 for none, or more")
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"pretrain.clip is {self.clip}; use a positive norm, or none")
 
@@ -105,6 +111,7 @@ class Pretrain(Stage):
         resolved = work.resolve(lambda: self._resolve(config, data, work.runtime, ranks))
         say_what_differs(resolved, work.runtime)
         job = self.job(config, resolved["precision"], resolved["threads"], resolved["device"])
+        data = replace(data, sampler=self._sampler(packed, dataset.vocabulary, resolved, data.tokens_a_step))
         outcome = loop.train(job, data, resolved["steps"], work, ranks)
         return self._write(work, outcome, dataset.vocabulary)
 
@@ -139,6 +146,7 @@ class Pretrain(Stage):
     def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime, ranks: Ranks) -> dict[str, Any]:
         """Steps, precision and threads: found out once, before the first step, and kept for every run that goes on."""
         from starloom.train import hardware, loop
+        from starloom.train.peak import peak
 
         precision = hardware.choose_precision(self.precision, runtime.device)
         found: dict[str, Any] = {
@@ -147,6 +155,8 @@ class Pretrain(Stage):
             "device": runtime.device,
             **hardware.describe(),
         }
+        with hardware.repeatable(runtime.threads, runtime.device):
+            found["peak"] = peak(runtime.device, precision)
         times = None
         if isinstance(self.budget, Minutes):
             job = self.job(config, precision, runtime.threads, runtime.device)
@@ -154,9 +164,21 @@ class Pretrain(Stage):
             found["calibration"] = {"steps": len(times), "median_s": statistics.median(times)}
         return {**found, "steps": steps_in(self.budget, data.tokens_a_step, times)}
 
+    def _sampler(
+        self, packed: Sequence[Built], vocabulary: Vocabulary, resolved: Mapping[str, Any], tokens_a_step: int
+    ) -> Sampler | None:
+        """What writes at the looks; None where that would take too long, or nothing is held out."""
+        from starloom.train import samples
+
+        trained = resolved["steps"] * tokens_a_step
+        tokens = samples.tokens_each(self.samples, self.heldout.times, trained, resolved["device"])
+        found = samples.openings(packed, self.samples, self.seed) if tokens else ()
+        return samples.Sampler(found, vocabulary, tokens, self.seed) if found else None
+
     def _write(self, work: Work, outcome: Outcome, vocabulary: Vocabulary) -> Facts:
         """The finished model folder as one unit."""
         from starloom.models import checkpoint
+        from starloom.train.samples import SAMPLES, write_samples
 
         state = outcome.state
         scores = {name: {**asdict(one), "bits_per_byte": one.bits_per_byte} for name, one in outcome.scores.items()}
@@ -165,6 +187,7 @@ class Pretrain(Stage):
             for name, content in vocabulary.files(max_length=outcome.model.config.context).items():
                 unit.path(name).write_bytes(content)
             shutil.copyfile(work.directory / LOG, unit.path(LOG))
+            write_samples(work.directory / LOG, unit.path(SAMPLES))
             write_curves(work.directory / LOG, unit.folder / TENSORBOARD)
             unit.facts.update(
                 steps=state.step,

@@ -122,8 +122,7 @@ def opening(source: str, text: str, seed: int) -> Opening | None:
 
 
 def write_samples(log: Path, path: Path) -> None:
-    """The samples of a log by themselves, one a line with its step."""
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows(log):
-            for sample in row.get("samples", ()):
-                file.write(json.dumps({"step": row["step"], **sample}) + "\n")
+    """The samples of a log by themselves, one a line with its step; no file where there are none."""
+    found = [{"step": row["step"], **sample} for row in rows(log) for sample in row.get("samples", ())]
+    if found:
+        path.write_text("".join(json.dumps(sample) + "\n" for sample in found), encoding="utf-8")
