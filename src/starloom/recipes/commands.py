@@ -203,11 +203,12 @@ def plan(argv: Sequence[str]) -> int:
     With --all, or of a published run at paper scale: what it takes (`recipes.paper_plan`).
     """
     from starloom.recipes import paper_plan
+    from starloom.recipes.published import PUBLISHED
 
     if paper_plan.wanted(argv, list(RECIPES)):
         return paper_plan.plan(argv)
     if argv and not argv[0].startswith("-") and argv[0] not in RECIPES and ":" not in argv[0]:
-        raise ConfigError(f"no recipe '{argv[0]}'; {suggestion(argv[0], {*RECIPES, *paper_plan.PUBLISHED})}")
+        raise ConfigError(f"no recipe '{argv[0]}'; {suggestion(argv[0], {*RECIPES, *PUBLISHED})}")
     recipe, arguments, plan_flags = _recipe_flags(argv, PlanFlags, "plan")
     journey = journey_of(recipe, arguments, plan_flags)
     if plan_flags.settings:
