@@ -28,6 +28,7 @@ from starloom.models import presets
 from starloom.models.config import GPTBigCodeConfig
 from starloom.train import AdamW, Muon, Pretrain, Schedule, hardware, loop
 from starloom.train.ranks import alone
+from starloom.train.step import gradients
 
 RESULTS = Path(__file__).parent / "results" / "train_speed.jsonl"
 Step = Callable[[np.ndarray], None]
@@ -69,13 +70,14 @@ def ours(config: GPTBigCodeConfig, optimizer: Muon | AdamW, precision: str, thre
         patience=8,
         heldout=recipe["heldout"].default,
         precision=precision,  # type: ignore[arg-type]
+        loss_scale=recipe["loss_scale"].default,
         threads=threads,
         device="cpu",
     )
     model, updater = loop.fresh(job, alone())
 
     def step(ids: np.ndarray) -> None:
-        loop.gradients(model, ids, job, alone())
+        gradients(model, ids, job, alone())
         updater.step(1.0)
         updater.zero_grad()
 

@@ -15,7 +15,7 @@ from starloom.train import loop
 from starloom.train.loop import Data, Job, Outcome
 from starloom.train.ranks import alone
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AdamW, Heldout, Muon
+from starloom.train.settings import AdamW, Heldout, LossScale, Muon
 
 VOCABULARY, CONTEXT, BATCH = 64, 16, 4
 CONFIG = GPTBigCodeConfig(
@@ -32,6 +32,7 @@ JOB = Job(
     patience=3,
     heldout=Heldout(times=2, quick_tokens=32),
     precision="fp32",
+    loss_scale=LossScale(),
     threads=1,
     device="cpu",
 )
@@ -73,6 +74,14 @@ def data(**changes: Any) -> Data:
 def train(chosen: Job, given: Data, steps: int, working: Work) -> Outcome:
     """The loop in one process."""
     return loop.train(chosen, given, steps, working, alone())
+
+
+def trained(
+    folder: Path, steps: int, *, data: Data | None = None, runtime: dict[str, Any] | None = None, **changes: Any
+) -> Path:
+    """A folder after a run of the small job with some settings changed."""
+    train(job(**changes), data or globals()["data"](), steps, work(folder, **(runtime or {})))
+    return folder
 
 
 def work(folder: Path, **changes: Any) -> Work:

@@ -13,7 +13,7 @@ import torch
 
 from starloom.errors import TrainingError
 from starloom.models.gpt_bigcode import GPTBigCode
-from starloom.train import heldout, loop
+from starloom.train import heldout, looks, loop, step
 from starloom.train.log import TIMES, rows
 from starloom.train.ranks import alone
 from starloom.train.settings import AdamW, Heldout
@@ -37,8 +37,8 @@ def test_training_learns(tmp_path):
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
     whole, pieces = (GPTBigCode(small.CONFIG, seed=0, dtype=torch.float64) for _ in range(2))
-    loss, norm = loop.gradients(whole, small.batch(0), small.job(), alone())
-    loss_of_parts, norm_of_parts = loop.gradients(pieces, small.batch(0), small.job(accumulate=parts), alone())
+    loss, norm = step.gradients(whole, small.batch(0), small.job(), alone())
+    loss_of_parts, norm_of_parts = step.gradients(pieces, small.batch(0), small.job(accumulate=parts), alone())
     assert loss_of_parts == pytest.approx(loss) and norm_of_parts == pytest.approx(norm)
     for one, other in zip(whole.parameters(), pieces.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, atol=1e-7)
@@ -46,7 +46,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
 
 def test_gradients_are_clipped_to_their_norm_and_the_norm_before_is_reported():
     model = GPTBigCode(small.CONFIG, seed=0)
-    _, norm = loop.gradients(model, small.batch(0), small.job(clip=0.01), alone())
+    _, norm = step.gradients(model, small.batch(0), small.job(clip=0.01), alone())
     clipped = torch.cat([tensor.grad.flatten() for tensor in model.parameters()]).norm()
     assert norm > 0.1 and clipped == pytest.approx(0.01, rel=1e-3)
 
@@ -163,15 +163,15 @@ def test_held_out_bits_per_byte_is_the_same_sum_that_transformers_gives():
     theirs.load_state_dict(ours.state_dict(), strict=False)
     theirs.tie_weights()
     data = small.data()
-    found = heldout.score(ours, data.heldout[loop.ALL], data.byte_lengths, data.context)
+    found = heldout.score(ours, data.heldout[looks.ALL], data.byte_lengths, data.context)
     nats = 0.0
-    ids = torch.from_numpy(data.heldout[loop.ALL].astype(np.int64))
+    ids = torch.from_numpy(data.heldout[looks.ALL].astype(np.int64))
     for start in range(0, len(ids) - 1, data.context):
         window = ids[start : start + data.context + 1]
         with torch.no_grad():
             logits = theirs(window[None, :-1]).logits[0]
         nats += torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum").item()
-    in_bytes = data.byte_lengths[data.heldout[loop.ALL][1:]].sum()
+    in_bytes = data.byte_lengths[data.heldout[looks.ALL][1:]].sum()
     assert (found.tokens, found.bytes) == (len(ids) - 1, in_bytes)
     assert found.bits_per_byte == pytest.approx(nats / math.log(2) / in_bytes, rel=1e-5)
 
@@ -188,8 +188,8 @@ def test_a_bound_spreads_windows_over_the_whole_split():
 
 
 def test_looks_are_evenly_spaced_and_a_function_of_the_steps():
-    assert loop.looks(100, 4) == {20, 40, 60, 80}
-    assert loop.looks(2, 10) <= {1} and loop.looks(50, 0) == set()
+    assert looks.looks(100, 4) == {20, 40, 60, 80}
+    assert looks.looks(2, 10) <= {1} and looks.looks(50, 0) == set()
 
 
 def test_nothing_held_out_is_no_score(tmp_path):

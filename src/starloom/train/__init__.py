@@ -3,6 +3,6 @@
 from starloom.train.budget import Budget, Minutes, Steps, Tokens
 from starloom.train.pretrain import Pretrain
 from starloom.train.schedule import Schedule
-from starloom.train.settings import Adafactor, AdamW, Heldout, Muon
+from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon
 
-__all__ = ["Adafactor", "AdamW", "Budget", "Heldout", "Minutes", "Muon", "Pretrain", "Schedule", "Steps", "Tokens"]
+__all__ = ["Adafactor", "AdamW", "Budget", "Heldout", "LossScale", "Minutes", "Muon", "Pretrain", "Schedule", "Steps", "Tokens"]

@@ -31,6 +31,8 @@ class State:
     seconds: float = 0.0  # of training, over all the processes that took part
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_a_row: int = 0
+    loss_scale: float = 1.0  # of the next step, in fp16
+    steps_at_scale: int = 0  # without an overflow
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,37 +11,33 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from starloom import records
 from starloom.errors import TrainingError
 from starloom.models.causal_lm import CausalLM, new_model
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.stage import Work
 from starloom.train import hardware, heldout, sharding
+from starloom.train.ahead import Ahead, Ids
 from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, State
 from starloom.train.interrupt import Interrupt
 from starloom.train.log import Row
+from starloom.train.looks import ALL, final_scores, heldout_key, look, looks
 from starloom.train.muon import Rows, qkv_blocks
 from starloom.train.optimizer import Optimizer
-from starloom.train.parts import whole
 from starloom.train.ranks import Ranks
 from starloom.train.samples import Sampler
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AnyOptimizer, Heldout, Precision
+from starloom.train.settings import AnyOptimizer, Heldout, LossScale, Precision
+from starloom.train.step import gradients, seed_dropout
 from starloom.train.watch import Watch
-
-Ids = npt.NDArray[np.int64]
-ALL: Final = ""  # the validation set of everything that was held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,7 @@ class Job:
     patience: int  # steps in a row without a finite gradient before the run ends
     heldout: Heldout
     precision: Precision
+    loss_scale: LossScale  # of fp16
     threads: int
     device: str
 
@@ -99,7 +96,8 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
     with hardware.repeatable(job.threads, job.device), Checkpoints(work) as checkpoints:
         model, optimizer = fresh(job, ranks)
         weights: dict[str, Tensor] = dict(model.named_parameters())
-        state, log_so_far = State(), b""
+        scaled = job.precision == "fp16"
+        state, log_so_far = State(loss_scale=job.loss_scale.initial if scaled else 1.0), b""
         if (saved := checkpoints.newest()) is not None:
             state, log_so_far = saved.state, saved.log
             load_weights(weights, saved.model)
@@ -110,15 +108,19 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
         with (
             Interrupt() as interrupt,
             Watch(work, job, data, ranks, log_so_far) as watch,
+            Ahead(drawing(data, ranks)) as batches,
             progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
         ):
-            for ids, waited in ahead(lambda step: data.batch(step, ranks.index, ranks.count), state.step, steps):
+            while state.step < steps:
+                ids, waited = batches.take(state.step, more=state.step + 1 < steps)
                 began = time.perf_counter()
                 factor = job.schedule.factor(state.step, steps)
                 rate = optimizer.rate(factor)
                 seed_dropout(job.seed, state.step)
-                loss, norm = gradients(model, ids, job, ranks)
+                scale = state.loss_scale
+                loss, norm = gradients(model, ids, job, ranks, scale)
                 finite = math.isfinite(loss) and math.isfinite(norm)
+                overflow = scaled and not finite and math.isfinite(loss) and scale > job.loss_scale.least
                 if finite:
                     optimizer.step(factor)
                 optimizer.zero_grad()
@@ -128,7 +130,10 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 state.tokens += data.tokens_a_step
                 state.seconds += seconds
                 state.skipped += not finite
-                state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+                if not overflow:
+                    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+                if scaled:
+                    state.loss_scale, state.steps_at_scale = job.loss_scale.after(scale, state.steps_at_scale, finite)
                 in_bytes = ranks.count * ranks.mean(float(data.byte_lengths[ids[:, 1:]].sum(dtype=np.int64)))
                 row: Row = {
                     "step": state.step,
@@ -142,6 +147,8 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                     "loader_wait_s": round(waited, 6),
                     "seconds": round(state.seconds, 3),
                 }
+                if scaled:
+                    row["loss_scale"] = scale
                 if state.skipped_in_a_row >= job.patience:
                     raise TrainingError(
                         f"no finite gradient in {job.patience} steps in a row, up to step {state.step}; the last "
@@ -192,96 +199,25 @@ def load_weights(weights: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
         tensor.copy_(saved[name])
 
 
-def seed_dropout(seed: int, step: int) -> None:
-    """Make what is dropped in a step a function of the seed and the step."""
-    torch.manual_seed(int(records.uniform(seed, "dropout", step) * 2**53))
-
-
-def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks) -> tuple[float, float]:
-    """Leave the mean gradient of all ranks' lines in the parameters, clipped. Returns their loss in nats a token, and the
-    gradient's norm before clipping."""
-    ids_BT = torch.from_numpy(ids).to(job.device)
-    loss = torch.zeros((), device=job.device)
-    for part_BT in torch.split(ids_BT, -(-len(ids) // job.accumulate)):
-        parts = len(ids) / len(part_BT)
-        with computing(job):
-            part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:])
-        (part_loss / parts).backward()  # type: ignore[no-untyped-call]
-        loss += part_loss.detach() / parts
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
-    return ranks.mean(loss).item(), whole(norm).item()
-
-
-def computing(job: Job) -> torch.autocast:
-    """Matrix products in the job's precision; the weights stay fp32."""
-    return torch.autocast(job.device.partition(":")[0], torch.bfloat16, enabled=job.precision == "bf16")
-
-
-def heldout_key(name: str) -> str:
-    """What a row of the log calls the bits per byte of a validation set."""
-    return f"heldout_bits_per_byte/{name}" if name else "heldout_bits_per_byte"
-
-
-def look(model: CausalLM, data: Data, job: Job) -> dict[str, heldout.Score]:
-    """A quick look at the held-out text: on a part of it, in the precision of the training."""
-    with computing(job):
-        return score_sets(model, data, job.heldout.quick_tokens)
-
-
-def final_scores(model: CausalLM, data: Data, job: Job, work: Work) -> dict[str, heldout.Score]:
-    """The figures that are reported: in fp32 whatever the training's precision."""
-    tokens, bound = len(data.heldout[ALL]), job.heldout.final_tokens
-    if tokens < 2:
-        return {}
-    with work.runtime.progress.task("held out", min(tokens, bound or tokens), "tokens") as advance:
-        return score_sets(model, data, bound, advance)
-
-
-def score_sets(
-    model: CausalLM, data: Data, bound: int | None, advance: Callable[[int], object] = lambda tokens: None
-) -> dict[str, heldout.Score]:
-    """Scores of all held-out text within a bound in tokens, and of the named sets, which share as many once more."""
-    named = [name for name, tokens in data.heldout.items() if name != ALL and len(tokens) > 1]
-    bounds = {ALL: bound, **{name: bound and bound // len(named) for name in named}}
-    return {
-        name: heldout.score(
-            model, data.heldout[name], data.byte_lengths, data.context, most, advance if name == ALL else lambda _: None
-        )
-        for name, most in bounds.items()
-    }
-
-
-def looks(steps: int, times: int) -> set[int]:
-    """The steps after which the held-out text gets a quick look: a function of the number of steps alone."""
-    return {steps * number // (times + 1) for number in range(1, times + 1)} - {0}
-
-
-def ahead(draw: Callable[[int], Ids], start: int, steps: int) -> Iterator[tuple[Ids, float]]:
-    """The batches of steps `start` to `steps`, each drawn by another thread while the one before is trained on, and for
-    how many seconds training waited for it."""
-    with ThreadPoolExecutor(1, "batches") as pool:
-        coming = pool.submit(draw, start) if start < steps else None
-        for step in range(start, steps):
-            assert coming is not None
-            began = time.perf_counter()
-            ids = coming.result()
-            waited = time.perf_counter() - began
-            coming = pool.submit(draw, step + 1) if step + 1 < steps else None
-            yield ids, waited
-
-
 def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float]:
-    """Seconds of each step of a calibration for a budget of `seconds`, on weights that are thrown away."""
+    """Seconds of each step of a calibration for a budget of `seconds`, on weights that are thrown away; batches are drawn
+    ahead as in training."""
     hardware.keep_freed_memory()
-    with hardware.repeatable(job.threads, job.device):
+    with hardware.repeatable(job.threads, job.device), Ahead(drawing(data, ranks)) as batches:
         model, optimizer = fresh(job, ranks)
         numbers = itertools.count()
 
         def timed_step() -> float:
             began = time.perf_counter()
-            gradients(model, data.batch(next(numbers), ranks.index, ranks.count), job, ranks)
+            ids, _ = batches.take(next(numbers))
+            gradients(model, ids, job, ranks)
             optimizer.step(1e-3)
             optimizer.zero_grad()
             return time.perf_counter() - began
 
         return calibration_steps(timed_step, seconds)
+
+
+def drawing(data: Data, ranks: Ranks) -> Callable[[int], Ids]:
+    """How this process draws its lines of a batch."""
+    return lambda number: data.batch(number, ranks.index, ranks.count)

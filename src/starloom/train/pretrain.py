@@ -19,10 +19,11 @@ from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
 from starloom.train.log import LIVE, LOG, TENSORBOARD, write_curves
 from starloom.train.schedule import Schedule
-from starloom.train.settings import Adafactor, AdamW, Heldout, Muon, Precision
+from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision
 
 if TYPE_CHECKING:
-    from starloom.train.loop import Data, Ids, Job, Outcome
+    from starloom.train.ahead import Ids
+    from starloom.train.loop import Data, Job, Outcome
     from starloom.train.ranks import Ranks
     from starloom.train.samples import Sampler
 
@@ -49,7 +50,8 @@ class Pretrain(Stage):
     schedule: Schedule = Schedule()  # noqa: RUF009
     clip: float | None = 1.0  # largest norm of the gradient; None: not clipped
     seed: int = 0
-    precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it
+    precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it, else fp32; or fp16
+    loss_scale: LossScale = LossScale()  # noqa: RUF009  (of fp16)
     patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
@@ -115,6 +117,18 @@ class Pretrain(Stage):
         outcome = loop.train(job, data, resolved["steps"], work, ranks)
         return self._write(work, outcome, dataset.vocabulary)
 
+    def cost(self) -> str:
+        from starloom.tokens import Pack, TrainBPE
+        from starloom.train.plan import brief
+
+        model, context = self.model, self.model.context
+        packed = self.packed if isinstance(self.packed, Stage) else self.packed[0]
+        if isinstance(packed, Pack):
+            context = packed.context
+            if isinstance(packed.vocab, TrainBPE):
+                model = replace(model, vocab_size=packed.vocab.vocab_size, bos_token_id=None, eos_token_id=None)
+        return brief(model, context, self.batch * self.accumulate * context, self.budget)
+
     def fitted(self, vocabulary: Vocabulary, context: int) -> ModelConfig:
         """The model with the vocabulary's size and end of document. Raises ConfigError when the context is too long."""
         if context > self.model.context:
@@ -139,6 +153,7 @@ class Pretrain(Stage):
             patience=self.patience,
             heldout=self.heldout,
             precision=precision,
+            loss_scale=self.loss_scale,
             threads=threads,
             device=device,
         )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from starloom.errors import ConfigError
 
-Precision = Literal["auto", "fp32", "bf16"]  # of matrix products
+Precision = Literal["auto", "fp32", "bf16", "fp16"]  # of matrix products
 
 
 def parse_optimizer(text: str) -> AnyOptimizer:
@@ -100,6 +100,31 @@ class Adafactor:
 
 
 AnyOptimizer = AdamW | Muon | Adafactor
+
+
+@dataclass(frozen=True, slots=True)
+class LossScale:
+    """What the loss is multiplied by in fp16, so that small gradients are not rounded to zero: as large as it can be
+    without an overflow. A step that overflows is skipped. Powers of two, which lose nothing."""
+
+    initial: float = 65536.0  # SantaCoder's launch script; torch's as well
+    growth: float = 2.0  # after `window` steps without an overflow
+    backoff: float = 0.5  # after an overflow
+    window: int = 1000  # Megatron-LM's --loss-scale-window
+    least: float = 1.0  # Megatron-LM's --min-loss-scale: an overflow at it counts as a step without a finite gradient
+
+    def __post_init__(self) -> None:
+        if not (0 < self.least <= self.initial and self.growth >= 1 and 0 < self.backoff < 1 and self.window >= 1):
+            raise ConfigError(
+                f"loss_scale.least ({self.least}) is positive and at most initial ({self.initial}), growth at least 1 "
+                f"({self.growth}), backoff between 0 and 1 ({self.backoff}), window at least 1 ({self.window})"
+            )
+
+    def after(self, scale: float, steps: int, finite: bool) -> tuple[float, int]:
+        """The scale of the next step, and for how many steps it has stood, after one whose gradients were finite or not."""
+        if not finite:
+            return max(self.least, scale * self.backoff), 0
+        return (scale * self.growth, 0) if steps + 1 == self.window else (scale, steps + 1)
 
 
 @dataclass(frozen=True, slots=True)
