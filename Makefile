@@ -27,12 +27,14 @@ check: $(VENV)/.test
 	@$(BIN)/ruff format -q --check src tests benchmarks tools hatch_build.py
 	@$(BIN)/mypy
 	@$(BIN)/python tools/cli_page.py --check
+	@$(BIN)/python tools/plan_page.py --check
 
 bench: $(VENV)/.test
 	@for script in benchmarks/[a-z]*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 docs: $(VENV)/.test
 	@$(BIN)/python tools/cli_page.py
+	@$(BIN)/python tools/plan_page.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,6 +27,7 @@ def page() -> str:
     parts = ["# The command line", "", "Made by `make docs` from the commands' own help.", "", "```", usage(), "```"]
     commands = [[name] for name in COMMANDS]
     commands.insert(1, ["run", "quickstart"])
+    commands.insert(3, ["plan", "--all"])
     for argv in commands:
         parts += ["", f"## starloom {' '.join(argv)}", "", "```", help_of(*argv), "```"]
     return "\n".join(parts) + "\n"

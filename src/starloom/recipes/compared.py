@@ -8,7 +8,7 @@ from typing import Final
 from starloom.recipes.published import GPTEACHER_BYTES, GPTEACHER_PAIRS, PUBLISHED, VARIANTS, Figure, Published
 from starloom.train.devices import GIB, HARDWARE
 from starloom.train.memory import memory
-from starloom.train.plan import DAY, FORMULAS, Plan, short, utilization
+from starloom.train.plan import COMPUTED, DAY, FORMULAS, Plan, short, utilization
 
 HOUR: Final = 3600.0
 HIGH: Final = 0.6  # of the peak; no run of this kind that we know of stayed above it: our choice
@@ -59,7 +59,7 @@ def sentences(published: Published) -> list[str]:
     if taken_s(published) is None:
         plan = as_published(published)
         said.append(
-            f"time: none was published; {duration(plan.seconds)} on {plan.layout.devices} × {plan.hardware.name} "
+            f"time: none was published; {duration(plan.seconds)} on {plan.layout.devices:,} × {plan.hardware.name} "
             f"at {plan.utilization:.0%} of the peak, which is assumed"
         )
     said.append(f"memory: {_memory(published)}")
@@ -101,11 +101,14 @@ def _operations(published: Published, figure: Figure) -> str:
         same += ": tokens or parameters were counted otherwise, which is not known"
     if nearest == "6ND":
         return same
-    terms = run.flops("model")
-    return (
+    terms, recompute = run.flops("model"), published.layout.recompute
+    said = (
         f"{same} ({FORMULAS[nearest].about}); 6ND gives {power(totals['6ND'])}, for it leaves out the attention scores "
         f"({power(terms['attention scores'])}), and 'model' {power(totals['model'])}, for it counts keys and values as they are"
     )
+    if recompute == "none":
+        return said
+    return f"{said}; its settings recompute '{recompute}', so what the devices computed is {power(totals[COMPUTED[recompute]])}"
 
 
 def _duration(published: Published, figure: Figure) -> str:
@@ -113,7 +116,7 @@ def _duration(published: Published, figure: Figure) -> str:
     assert time is not None, "a figure of time"
     share = implied(published)
     assert share is not None
-    said = f"{share:.1%} of the peak of {plan.layout.devices} × {plan.hardware.name} by formula 'model'"
+    said = f"{share:.1%} of the peak of {plan.layout.devices:,} × {plan.hardware.name} by formula 'model'"
     for other in published.figures:
         if other.what == "flops" and other.verified:
             counted = utilization(other.value, plan.layout.devices, plan.peak, time)

@@ -15,7 +15,7 @@ from starloom.recipes.published import PUBLISHED, Published
 from starloom.train import devices
 from starloom.train.devices import GIB
 from starloom.train.memory import Recompute, Shard, dimensions
-from starloom.train.plan import FORMULAS, Plan, optimizer_name, short
+from starloom.train.plan import FORMULAS, UTILIZATION, Plan, optimizer_name, short
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class PaperFlags:
         None, help="a device by name, 'peak=100e12,memory=24e9', or here: this machine, measured", metavar="NAME"
     )
     devices: int | None = flag(None, help="how many of them")
-    utilization: float = flag(0.40, help="share of the peak that is reached")
+    utilization: float = flag(UTILIZATION, help="share of the peak that is reached")
     tensor: int | None = flag(None, help="devices that share each layer's matrices")
     pipeline: int | None = flag(None, help="groups of layers one after another")
     shard: Shard | None = flag(

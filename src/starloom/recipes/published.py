@@ -96,7 +96,7 @@ _SANTACODERS = (
             Figure("tokens", 236e9, "236B", "card"),
             _steps(600_000),
             Figure("flops", 2.1e21, "2.1 x 10e21", "card; 2.1e21 is meant"),
-            Figure("days", 6.2, "6.2", "card: 96 Tesla V100"),
+            Figure("days", 6.2, "6.2 days", "card: 96 Tesla V100"),
         ),
         unknown=_V100,
     ),
@@ -128,23 +128,22 @@ def _base(model: ModelConfig, steps: int, batch: int, lr: float, save_every: int
 
 
 _A100 = ("the A100s' memory: 80 GB is assumed, as StarCoderBase-15B had",)
-_DAYS = ("days of training",)
 _15B = Layout(512, tensor=4, pipeline=4, sequence=True, numbers="bf16")  # 64 nodes of 8, micro-batch 1
 _TRILLION = Figure("tokens", 1e12, "1T", "card")
 _STARCODERS = (
     Published(
         "starcoderbase-1b", "80+ languages", _base(presets.STARCODERBASE_1B, 1_000_000, 128, 4e-4, 10_000),
-        "a100-80gb", Layout(128, numbers="bf16"), (_TRILLION,), unknown=_DAYS + _A100,
+        "a100-80gb", Layout(128, numbers="bf16"), (_TRILLION,), unknown=_A100,
     ),
     Published(
         "starcoderbase-3b", "80+ languages", _base(presets.STARCODERBASE_3B, 500_000, 256, 5e-4, 5000),
         "a100-80gb", Layout(256, shard="optimizer", numbers="bf16"), (_TRILLION,),
-        unknown=_DAYS + _A100,
+        unknown=_A100,
     ),
     Published(
         "starcoderbase-7b", "80+ languages", _base(presets.STARCODERBASE_7B, 250_000, 512, 3e-4, 2500),
         "a100-80gb", Layout(512, tensor=2, shard="optimizer", numbers="bf16"),
-        (Figure("parameters", 7e9, "7B", "card"), _TRILLION, _steps(250_000)), unknown=_DAYS + _A100,
+        (Figure("parameters", 7e9, "7B", "card"), _TRILLION, _steps(250_000)), unknown=_A100,
     ),
     Published(
         "starcoderbase-15b", "80+ languages", _base(presets.STARCODERBASE_15B, 250_000, 512, 3e-4, 2500),
@@ -154,7 +153,7 @@ _STARCODERS = (
             _TRILLION,
             _steps(250_000),
             # the card of bigcode/starcoder as its discussion 37 quotes it; A100 80 GB: report
-            Figure("days", 24, "24", "card of starcoder: 512 Tesla A100", verified=False),
+            Figure("days", 24, "24 days", "card of starcoder: 512 Tesla A100", verified=False),
         ),
     ),
     Published(  # script finetune_bigcode_model.slurm: --train-iters 258500 --lr-decay-iters 8500 --finetune
@@ -170,7 +169,7 @@ _STARCODERS = (
         "starcoderplus", "StarCoderBase-15B continued on English and code",
         _base(presets.STARCODERBASE_15B, 150_000, 512, 1e-4, 2500, 1000), "a100-80gb", _15B,
         (Figure("tokens", 600e9, "600B", "BigCode's collection of StarCoder models"),),
-        start="starcoderbase-15b", unknown=_DAYS,
+        start="starcoderbase-15b",
     ),
 )  # fmt: skip
 
@@ -245,7 +244,7 @@ _STARCODER2S = (
             Figure("tokens", 3.5e12, "3.5T", "card", verified=False),
             Figure("flops", 1.55e23, "1.55e23", "report, as 6ND", verified=False),
         ),
-        unknown=(*_UNSEEN, "the number of H100s: 432 is recalled [M]", *_DAYS),
+        unknown=(*_UNSEEN, "the number of H100s: 432 is recalled [M]"),
     ),
     Published(
         "starcoder2-15b", "600+ languages, before the long-context phase",
@@ -256,7 +255,7 @@ _STARCODER2S = (
             Figure("tokens", 4.1e12, "4.1T", "report", verified=False),
             Figure("flops", 3.87e23, "3.87e23", "report, as 6ND", verified=False),
         ),
-        unknown=(*_UNSEEN, *_DAYS),
+        unknown=_UNSEEN,
     ),
 )  # fmt: skip
 
