@@ -27,7 +27,38 @@ def test_rows_give_torchs_product(seed: int, rows: int, width: int, out: int, bi
         assert (linear(x, weight, b).double() - exact).abs().max() < 1e-5 * width
 
 
-def test_gradients_and_other_types_are_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 99), lines=st.sampled_from([(1,), (70,), (3, 5), (2, 3, 4)]), width=st.sampled_from([1, 7, 64]),
+    out=st.sampled_from([1, 5, 96]), bias=st.booleans(), frozen=st.sampled_from(["", "x", "weight"]),
+)  # fmt: skip
+def test_training_gives_torchs_gradients(
+    seed: int, lines: tuple[int, ...], width: int, out: int, bias: bool, frozen: str
+) -> None:
+    """Those of float64, to the rounding of float32; also where the gradient that comes in is no contiguous block."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = Linear(width, out, bias=bias)
+    layer.weight.requires_grad_(frozen != "weight")
+    x = torch.randn(*lines, width, generator=generator).requires_grad_(frozen != "x")
+    dy = torch.randn(out, *lines, generator=generator).movedim(0, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_module, "MUCH", 1)
+        y = layer(x)
+    inputs = [one for one in (x, *layer.parameters()) if one.requires_grad]
+    if linear_module._one_dnn is not None:
+        assert type(y.grad_fn).__name__ == "_LinearBackward"
+    found = torch.autograd.grad(y, inputs, dy)
+    exact_layer, exact_x = layer.double(), x.detach().double().requires_grad_(frozen != "x")
+    exact = exact_layer(exact_x)
+    exact_inputs = [one for one in (exact_x, *exact_layer.parameters()) if one.requires_grad]
+    expected = torch.autograd.grad(exact, exact_inputs, dy.double())
+    for ours, theirs in zip((y, *found), (exact, *expected), strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_small_products_other_types_autocast_and_compiled_models_are_torchs_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(linear_module, "LARGE", 1)
     monkeypatch.setattr(linear_module, "_one_dnn", None if linear_module._one_dnn is None else pytest.fail)
     layer = Linear(4, 3)
@@ -35,8 +66,16 @@ def test_gradients_and_other_types_are_torchs_own(monkeypatch: pytest.MonkeyPatc
     assert layer.weight.grad is not None
     with torch.inference_mode():
         assert layer(torch.randn(1, 2, 4)).shape == (1, 2, 3)
-        for dtype in (torch.float64, torch.bfloat16):
-            assert layer.to(dtype)(torch.randn(2, 4, dtype=dtype)).dtype == dtype
+    monkeypatch.setattr(linear_module, "MUCH", 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(2, 4)).dtype == torch.bfloat16
+    with monkeypatch.context() as compiling:
+        compiling.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert layer(torch.randn(2, 4)).dtype == torch.float32
+    for dtype in (torch.float64, torch.bfloat16):
+        assert layer.to(dtype)(torch.randn(2, 4, dtype=dtype)).dtype == dtype
+        with torch.inference_mode():
+            assert layer(torch.randn(2, 4, dtype=dtype)).dtype == dtype
 
 
 def test_torch_without_the_operator_computes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

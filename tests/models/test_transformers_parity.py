@@ -15,7 +15,7 @@ import transformers
 from tiny_models import LARGE_INIT, grouped, tiny
 from transformers.activations import ACT2FN
 
-from starloom.models import checkpoint, gpt_bigcode, starcoder2
+from starloom.models import checkpoint, gpt_bigcode, linear, starcoder2
 from starloom.models.causal_lm import CausalLM, load_model, new_model, save_model
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.models.presets import PRESETS
@@ -147,6 +147,26 @@ def test_loss_and_gradients_agree_in_float64(config: ModelConfig) -> None:
         torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
+@pytest.mark.parametrize("config", FEW[:2] + FEW[-2:], ids=lambda config: config.model_type)
+def test_training_in_float32_has_the_gradients_of_transformers_in_float64(
+    config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the products that only large matrices take: to the rounding of float32, of the largest gradient of a parameter."""
+    monkeypatch.setattr(linear, "MUCH", 1)
+    ours, theirs = our_model(config), their_model(config).double().eval()
+    theirs.load_state_dict({name: tensor.double() for name, tensor in ours.state_dict().items()}, strict=False)
+    ids_BT = ids_for(config)
+    loss = theirs(ids_BT, labels=ids_BT).loss
+    loss.backward()
+    ours_loss = ours.loss(ids_BT[:, :-1], ids_BT[:, 1:])
+    ours_loss.backward()
+    torch.testing.assert_close(ours_loss.item(), loss.item(), rtol=1e-5, atol=0)
+    gradients = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        expected, found = gradients[name].grad, parameter.grad
+        assert found is not None and (found - expected).abs().max() < 1e-4 * expected.abs().max() + 1e-7, name
+
+
 @pytest.mark.parametrize("config", [tiny(0), grouped(1)], ids=lambda config: config.model_type)
 def test_bfloat16_checkpoint_loads_on_both_sides(config: ModelConfig, tmp_path: Path) -> None:
     save_model(our_model(config, torch.bfloat16), tmp_path)
@@ -180,9 +200,9 @@ def test_activation_is_the_formula_of_transformers(name: str) -> None:
         grouped(0, hidden_act=name, hidden_size=8, intermediate_size=8, num_attention_heads=1, num_key_value_heads=1)
     )
     for mlp in (first.double(), second.double()):
-        for linear in (mlp.c_fc, mlp.c_proj):
-            linear.weight.data = torch.eye(8, dtype=torch.float64)
-            linear.bias.data = torch.zeros(8, dtype=torch.float64)
+        for layer in (mlp.c_fc, mlp.c_proj):
+            layer.weight.data = torch.eye(8, dtype=torch.float64)
+            layer.bias.data = torch.zeros(8, dtype=torch.float64)
         x = torch.linspace(-12, 12, 8 * 5001, dtype=torch.float64).view(-1, 8)
         assert (mlp(x) - ACT2FN[name](x)).abs().max() < 1e-11
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from starloom.models.linear import Matrix, linear
+from starloom.models.linear import Matrix, linear, product
 
 IGNORED: Final = -100  # a target that counts for nothing, as in torch and transformers
 
-# Logits of one chunk. 2**22 float32 are 16 MB: on a Zen 4 core with 8,192 vocabulary, 512 tokens at once, it is 1.3 times as
-# fast as whole logits; 256 or 1,024 tokens at once are a few percent slower, 64 a fifth. A GPU wants larger products.
-_CPU_CHUNK: Final = 2**22
+# Logits of one chunk. 2**21 float32 are 8 MB: on a Zen 4 core with 8,192 vocabulary, 256 tokens at once; 128, 512 or 1,024
+# tokens at once are 2, 5 and 10 % slower. A GPU wants larger products.
+_CPU_CHUNK: Final = 2**21
 _GPU_CHUNK: Final = 2**28
 
 
@@ -60,7 +60,7 @@ class _MeanCrossEntropy(torch.autograd.Function):
             x_mD, targets_m = x_MD[chunk].to(compute), targets_M[chunk, None]
             weights_m = (targets_m != IGNORED).to(loss.dtype) / count
             targets_m = targets_m.clamp(min=0)
-            logits_mV = x_mD @ head.t()
+            logits_mV = product(x_mD, head)
             p_mV = torch.softmax(logits_mV, 1)  # in one pass over the chunk, wide inside; what it gives is rounded
             # the highest logit and its probability, never below 1/V, give the logarithm of the sum
             total_m = _wide(logits_mV.amax(1, keepdim=True)) - _wide(p_mV.amax(1, keepdim=True)).log()
@@ -69,15 +69,12 @@ class _MeanCrossEntropy(torch.autograd.Function):
                 continue
             d_mV = p_mV.scatter_add_(1, targets_m, -torch.ones_like(targets_m, dtype=compute))
             if dx_MD is not None:
-                dx_MD[chunk] = (d_mV @ head) * weights_m
-            # one token's share of a large batch is next to nothing in fp16: it is taken after the product there
-            half = compute == torch.float16
-            x_mD = (x_mD * (weights_m * count if half else weights_m)).to(compute)
+                dx_MD[chunk] = product(d_mV, head.t()) * weights_m
+            x_mD = (x_mD * weights_m).to(compute)
             if dhead_VD is not None and dhead_VD.dtype == compute:
                 dhead_VD.addmm_(d_mV.t(), x_mD)
             elif dhead_VD is not None:
-                product_VD = d_mV.t() @ x_mD
-                dhead_VD += product_VD.to(dhead_VD.dtype) / count if half else product_VD
+                dhead_VD += d_mV.t() @ x_mD
         ctx.gradients = (dx_MD, None if dhead_VD is None else dhead_VD.to(head_VD.dtype))
         return loss
 
