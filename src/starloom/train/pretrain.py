@@ -19,7 +19,7 @@ from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
 from starloom.train.log import LIVE, LOG, TENSORBOARD, write_curves
 from starloom.train.schedule import Schedule
-from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision, Spike
+from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision
 
 if TYPE_CHECKING:
     from starloom.train.ahead import Ids
@@ -52,8 +52,7 @@ class Pretrain(Stage):
     seed: int = 0
     precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it, else fp32; or fp16
     loss_scale: LossScale = LossScale()  # noqa: RUF009  (of fp16)
-    patience: int = 8  # steps in a row that are skipped before the run ends, or goes back; our choice
-    spike: Spike | None = None  # what is done when the loss rises far above the usual; none: nothing
+    patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
     samples: int = 3  # written at each look; fewer tokens, or none, where they would cost more than 1 % of the run
@@ -69,10 +68,6 @@ class Pretrain(Stage):
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
         if self.samples < 0:
             raise ConfigError(f"pretrain.samples is {self.samples}; use 0 for none, or more")
-        if self.spike is not None and self.spike.every < self.patience:
-            raise ConfigError(
-                f"pretrain.spike.every is {self.spike.every}; it is at least pretrain.patience, {self.patience}"
-            )
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"pretrain.clip is {self.clip}; use a positive norm, or none")
 
@@ -159,7 +154,6 @@ class Pretrain(Stage):
             heldout=self.heldout,
             precision=precision,
             loss_scale=self.loss_scale,
-            spike=self.spike,
             threads=threads,
             device=device,
         )
