@@ -10,6 +10,7 @@ StarloomError
 │   └── DiskFullError    no room; what was finished before stays
 ├── TokenizerError       a vocabulary that is damaged, unsafe, or lacks a control token
 ├── CheckpointError      a model folder that cannot be loaded as it is
+├── HubError             a published model, revision or repository that is not there, or cannot be
 ├── TrainingError        a training run that cannot go on
 ├── GenerationError      a request that cannot be served; others go on
 └── MissingExtraError    an optional dependency that is not installed, with the command that installs it
@@ -28,6 +29,7 @@ __all__ = [
     "DamagedError",
     "DiskFullError",
     "GenerationError",
+    "HubError",
     "MissingExtraError",
     "SourceError",
     "StarloomError",
@@ -76,6 +78,10 @@ class TokenizerError(StarloomError):
 
 class CheckpointError(StarloomError):
     """A model folder that cannot be loaded as it is."""
+
+
+class HubError(StarloomError):
+    """A published model, revision or repository that is not there, or cannot be."""
 
 
 class TrainingError(StarloomError):

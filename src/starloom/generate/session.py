@@ -34,7 +34,7 @@ from starloom.generate.protocol import (
 from starloom.generate.requests import failed
 from starloom.generate.suffix_copy import SuffixCopy
 from starloom.generate.text_stream import ControlTokens, Ending, Stream, TextStream
-from starloom.models import checkpoint
+from starloom.models import checkpoint, revisions
 from starloom.tokens.bpe import Vocabulary
 
 # Rows of a matrix past the vocabulary: padding to a multiple of 128 × the tensor-parallel size (Megatron-LM); 8 is the
@@ -200,18 +200,19 @@ def load(
     threads: int | None = None,
     slots: int = SLOTS,
     compile: bool = False,
+    revision: str | None = None,
+    hub: str | Path | None = None,
 ) -> Session:
     """Open a model folder in the Hugging Face layout: config.json, model.safetensors, tokenizer.json.
 
+    What is no folder is the name of a published model: `me/santacoder`, `me/santacoder@no-fim`, or with `revision`, a name or
+    a commit; `hub` is the hub folder (else what HF_HUB_CACHE names, else starloom-store/hub).
     `dtype` is float32, bfloat16, float16, float64, or int8 for the weights alone (docs/modes.md says what each loses);
     `threads` sets how many cores torch uses in this process; `slots` is how many requests run at once; `compile` has
     torch's compiler make kernels, which takes a minute. Raises CheckpointError or TokenizerError for a folder that cannot
-    be used, a pickle among them.
+    be used, a pickle among them, and HubError, naming those that exist, for an unknown model or revision.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        hint = "; starloom.generator opens servers and files" if ":" in str(path) else ""
-        raise CheckpointError(f"there is no model folder at {path}; `starloom run quickstart` trains one{hint}")
+    folder = _folder(path, revision, hub)
     stop_ids = checkpoint.stop_ids(folder)
     vocabulary = Vocabulary.load(folder)
     if stop_ids and vocabulary.end_of_document not in stop_ids:
@@ -227,4 +228,19 @@ def load(
             raise
         raise MissingExtraError("torch", "train") from None
     backend = open_backend(folder, device=device, dtype=dtype, threads=threads, compile=compile)
-    return Session(backend, vocabulary, name=str(path), slots=slots, stop_ids=stop_ids)
+    name = str(path) if revision is None else f"{path}@{revision}"
+    return Session(backend, vocabulary, name=name, slots=slots, stop_ids=stop_ids)
+
+
+def _folder(path: str | Path, revision: str | None, hub: str | Path | None) -> Path:
+    """The model folder of a path, or of a published model's name."""
+    folder = Path(path)
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(f"{path} is a folder, which has no revisions; leave revision={revision!r} out")
+        return folder
+    name = str(path)
+    if revision is not None or hub is not None or revisions.is_published(name, hub):
+        return revisions.locate(name, revision, hub)
+    hint = "; starloom.generator opens servers and files" if ":" in str(path) else ""
+    raise CheckpointError(f"there is no model folder at {path}; `starloom run quickstart` trains one{hint}")
