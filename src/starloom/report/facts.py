@@ -23,6 +23,7 @@ Kind = Literal[
     "model",
     "scores",
     "completions",
+    "comparison",
     "other",
 ]
 # The columns that make a table what it is (docs/architecture.md, "what lies on disk").
@@ -44,6 +45,8 @@ def kind_of(built: Built) -> Kind:
         return "model"
     if "completions.jsonl" in files:
         return "completions"
+    if "comparison.json" in files:
+        return "comparison"
     if "results.json" in files:
         return "scores"
     if any(name.startswith("segments-") for name in files):

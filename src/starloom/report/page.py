@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from starloom import __version__
-from starloom.report import facts, plain
+from starloom.report import comparison, facts, plain
 from starloom.report.card import dataset_card
 from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
 from starloom.report.documents import Amount, Corpus, corpora
@@ -108,6 +109,10 @@ def page_facts(steps: Steps, described: Sequence[Corpus]) -> dict[str, Any]:
         "corpora": [corpus_facts(corpus) for corpus in described],
         "packs": packs,
         "runs": [run_facts(run, results) for run in runs if run.rows],
+        "comparisons": [
+            comparison.page_facts(json.loads(built.read_bytes(comparison.COMPARISON)))
+            for built in steps.of("comparison")
+        ],
         "completions": [row for row in completions if row["kind"] == "completion"],
         "infillings": [row for row in completions if row["kind"] == "infilling"],
         "machines": facts.machines(steps),

@@ -1,0 +1,363 @@
+"""Variants of a model side by side: what they cost and say on the same held-out files, how sure that is, how fast they are."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from starloom.errors import ConfigError
+from starloom.evals import held_out, infilling
+from starloom.evals.intervals import CONFIDENCE, RESAMPLES, Interval, difference, over_seeds, ratio
+from starloom.report import comparison, plain
+from starloom.report.facts import json_lines
+from starloom.stage import Stage, Work
+from starloom.store import Built, Store, canonical_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPEEDS = "speeds.json"
+ALL = "all"
+Sums = dict[Any, tuple[float, float]]  # of each file: what is counted, and what it is divided by
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Stage):
+    """Models on the same held-out files: bits per byte and exact match with intervals, each beside a base, and speeds.
+
+    `names` are one for each of `scores` (`HeldOut` stages) and of `infillings` (`Infilling` stages of the same models, or
+    none); a name that comes several times is one variant trained with several seeds. The first name is the base.
+    """
+
+    version: ClassVar[int] = 1
+
+    scores: tuple[Stage, ...]
+    infillings: tuple[Stage, ...] = ()
+    names: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()  # of each name, what sets it apart from the base; for the card
+    base: str = ""  # the variant that the others are compared with; the first where empty
+    confidence: float = CONFIDENCE
+    resamples: int = RESAMPLES
+    decoding: bool = True  # whether decoding is measured: some seconds for each architecture
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("scores", "infillings", "names", "about"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        if not self.scores:
+            raise ConfigError("compare.scores is empty; give it a HeldOut stage for each model")
+        for field in ("names", "infillings", "about"):
+            given = len(getattr(self, field))
+            if given != len(self.scores) and (given or field == "names"):
+                raise ConfigError(
+                    f"compare.{field} has {given} entries for {len(self.scores)} scores; give one for each"
+                )
+        if self.base and self.base not in self.names:
+            raise ConfigError(
+                f"compare.base is '{self.base}', and the models are {', '.join(dict.fromkeys(self.names))}"
+            )
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"compare.confidence is {self.confidence}; it lies between 0 and 1")
+        if self.resamples < 1:
+            raise ConfigError(f"compare.resamples is {self.resamples}; it must be at least 1")
+
+    def produce(self, work: Work) -> None:
+        runs = opened(self.names, work.many("scores"), work.many("infillings"))
+        speeds = measured(work, runs) if self.decoding else {}
+        table = self.compared(runs, speeds)
+        with work.unit("comparison") as unit:
+            unit.path(comparison.COMPARISON).write_bytes(canonical_json(table))
+            unit.path(comparison.CARD).write_text(comparison.markdown(table), encoding="utf-8")
+        work.count(variants=len(table["variants"]), models=len(runs), files=table["files"])
+        first, *others = table["variants"]
+        best = min(table["variants"], key=lambda one: one["bits_per_byte"][ALL]["value"])
+        work.summary = (
+            f"{plain.several(len(others) + 1, 'variant')}, {best['name']} best with "
+            f"{best['bits_per_byte'][ALL]['value']:.3f} bits per byte"
+        )
+        if best is not first:
+            work.summary += f" ({first['name']} {first['bits_per_byte'][ALL]['value']:.3f})"
+
+    def compared(self, runs: Sequence[Run], speeds: Mapping[str, Any]) -> dict[str, Any]:
+        """What `comparison.json` holds."""
+        base = self.base or self.names[0]
+        names = [base, *(name for name in dict.fromkeys(self.names) if name != base)]
+        variants = {name: [run for run in runs if run.name == name] for name in names}
+        files, languages = common_files(runs)
+        lines = common_lines(runs)
+        sure = Sure(self.seed, self.resamples, self.confidence)
+        about = dict(zip(self.names, self.about, strict=True)) if self.about else {}
+        return {
+            "base": base,
+            "confidence": self.confidence,
+            "resamples": self.resamples,
+            "files": sum(map(len, files.values())) // 2,  # each counts for its language and for all
+            "languages": languages,
+            "lines": {mode: {name: len(found) for name, found in own.items()} for mode, own in lines.items()},
+            "variants": [
+                {
+                    "name": name,
+                    "about": about.get(name, ""),
+                    **facts_of(own, speeds),
+                    "bits_per_byte": {
+                        language: sure.figure([run.bits(ids) for run in own]) for language, ids in files.items()
+                    },
+                    "exact_match": {
+                        mode: {
+                            language: sure.figure([run.hits(mode, found) for run in own])
+                            for language, found in by_language.items()
+                        }
+                        for mode, by_language in lines.items()
+                        if all(run.answers(mode) for run in own)
+                    },
+                    "difference": None if name == base else self._differences(sure, own, variants[base], files, lines),
+                }
+                for name, own in variants.items()
+            ],
+            "notes": notes(runs, variants, files, self.confidence),
+        }
+
+    @staticmethod
+    def _differences(
+        sure: Sure, own: Sequence[Run], base: Sequence[Run], files: Mapping[str, Any], lines: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        both = [*own, *base]
+        return {
+            "bits_per_byte": {
+                language: sure.difference([run.bits(ids) for run in own], [run.bits(ids) for run in base])
+                for language, ids in files.items()
+            },
+            "exact_match": {
+                mode: {
+                    language: sure.difference(
+                        [run.hits(mode, found) for run in own], [run.hits(mode, found) for run in base]
+                    )
+                    for language, found in by_language.items()
+                }
+                for mode, by_language in lines.items()
+                if all(run.answers(mode) for run in both)
+            },
+        }
+
+    def closing(self, built: Built) -> str:
+        return comparison.render(json.loads(built.read_bytes(comparison.COMPARISON)))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One trained model and what it scored."""
+
+    name: str
+    model: Built
+    files: Mapping[bytes, Mapping[str, Any]]  # id → row of `files.parquet`
+    lines: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]]  # mode → (id, line) → row of `infilling.jsonl`
+
+    def bits(self, ids: Sequence[bytes]) -> Sums:
+        """What each file costs in bits, and the bytes that it has for the model."""
+        return {id_: (self.files[id_]["nats"] / math.log(2), self.files[id_]["model_bytes"]) for id_ in ids}
+
+    def answers(self, mode: str) -> bool:
+        return bool(self.lines.get(mode))
+
+    def hits(self, mode: str, lines: Sequence[tuple[str, int]]) -> Sums:
+        """Of each file, how many of its lines were answered exactly, and how many were asked for."""
+        hits: Counter[str] = Counter()
+        for line in lines:
+            hits[line[0]] += infilling.counts(self.lines[mode][line])
+        asked = Counter(id_ for id_, _ in lines)
+        return {id_: (hits[id_], asked[id_]) for id_ in sorted(asked)}
+
+
+@dataclass(frozen=True, slots=True)
+class Sure:
+    """Figures with intervals: over files where there is one seed, over seeds where there are more."""
+
+    seed: int
+    resamples: int
+    confidence: float
+
+    def figure(self, seeds: Sequence[Sums]) -> dict[str, Any]:
+        """A ratio of sums over files."""
+        if len(seeds) > 1:
+            return said(over_seeds([_ratio(sums) for sums in seeds], confidence=self.confidence), "seeds")
+        return said(self._over_files(ratio, seeds[0]), "files")
+
+    def difference(self, seeds: Sequence[Sums], base: Sequence[Sums]) -> dict[str, Any]:
+        """How much more than the base's it is, seed by seed where both have the same number of them, else file by file."""
+        if len(seeds) == len(base) > 1:
+            gaps = [_ratio(one) - _ratio(other) for one, other in zip(seeds, base, strict=True)]
+            return said(over_seeds(gaps, confidence=self.confidence), "seeds")
+        return said(self._over_files(difference, averaged(seeds), averaged(base)), "files")
+
+    def _over_files(self, interval: Callable[..., Interval], *sums: Sums) -> Interval:
+        columns = [[one[file][side] for file in sums[0]] for one in sums for side in (0, 1)]
+        return interval(*columns, seed=self.seed, resamples=self.resamples, confidence=self.confidence)
+
+
+def said(found: Interval, over: str) -> dict[str, Any]:
+    return {**found._asdict(), "over": over if found.low is not None else None}
+
+
+def _ratio(sums: Sums) -> float:
+    return math.fsum(above for above, _ in sums.values()) / math.fsum(below for _, below in sums.values())
+
+
+def averaged(seeds: Sequence[Sums]) -> Sums:
+    """The mean over seeds of each file's sums."""
+    return {
+        file: (statistics.fmean(one[file][0] for one in seeds), statistics.fmean(one[file][1] for one in seeds))
+        for file in seeds[0]
+    }
+
+
+def opened(names: Sequence[str], scores: Sequence[Built], infillings: Sequence[Built]) -> list[Run]:
+    """The runs. Raises ConfigError where an infilling is of another model than the score beside it."""
+    runs = []
+    for place, (name, score) in enumerate(zip(names, scores, strict=True)):
+        model = model_of(score)
+        lines: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = {}
+        if infillings:
+            if model_of(infillings[place]).fingerprint != model.fingerprint:
+                raise ConfigError(
+                    f"compare.infillings[{place}] is of another model than compare.scores[{place}], '{name}'"
+                )
+            for row in json_lines(infillings[place], infilling.ROWS):
+                lines.setdefault(row["mode"], {})[row["id"], row["line"]] = row
+        table: pa.Table = score.table(held_out.FILES)
+        runs.append(Run(name, model, {row["id"]: row for row in table.to_pylist()}, lines))
+    return runs
+
+
+def model_of(score: Built) -> Built:
+    """The model that an evaluation is of; both lie in one store."""
+    return Built.open(Store(score.directory.parent).directory("", score.manifest["inputs"]["base"]))
+
+
+def common_files(runs: Sequence[Run]) -> tuple[dict[str, list[bytes]], list[str]]:
+    """The files that every model scored, of all languages and of each, and the languages, the largest first.
+
+    Raises ConfigError where there is none.
+    """
+    shared = sorted(set.intersection(*(set(run.files) for run in runs)))
+    shared = [id_ for id_ in shared if all(run.files[id_]["model_bytes"] > 0 for run in runs)]
+    if not shared:
+        raise ConfigError("no held-out file was scored by every model; compare models with the same held-out set")
+    sizes: Counter[str] = Counter()
+    for id_ in shared:
+        sizes[runs[0].files[id_]["language"]] += runs[0].files[id_]["size_bytes"]
+    languages = [name for name, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))]
+    by_language = {name: [id_ for id_ in shared if runs[0].files[id_]["language"] == name] for name in languages}
+    return {ALL: shared, **by_language}, languages
+
+
+def common_lines(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[str, int]]]]:
+    """Mode → language (or all) → the hidden lines that every model with this mode was asked for."""
+    found: dict[str, dict[str, list[tuple[str, int]]]] = {}
+    for mode in ("left_to_right", "infilling"):
+        asked = [run.lines[mode] for run in runs if run.answers(mode)]
+        if not asked:
+            continue
+        shared = sorted(set.intersection(*(set(lines) for lines in asked)))
+        own: dict[str, list[tuple[str, int]]] = {ALL: shared} if shared else {}
+        for line in shared:
+            own.setdefault(asked[0][line]["language"], []).append(line)
+        found[mode] = own
+    return {mode: own for mode, own in found.items() if own}
+
+
+def facts_of(runs: Sequence[Run], speeds: Mapping[str, Any]) -> dict[str, Any]:
+    """What a variant is, how it was trained, and how fast it writes; means over its seeds."""
+    from starloom.models.checkpoint import read_config
+    from starloom.models.gpt_bigcode_config import GPTBigCodeConfig
+
+    config = read_config(runs[0].model.directory)
+    heads = config.n_head if isinstance(config, GPTBigCodeConfig) else config.num_attention_heads
+    logs = [json_lines(run.model, "log.jsonl") if "log.jsonl" in run.model.manifest["files"] else () for run in runs]
+    ends = [rows[-1] for rows in logs if rows]
+    return {
+        "seeds": len(runs),
+        "parameters": config.parameter_count(),
+        "attention": attention(heads, config.kv_heads),
+        "training": None
+        if not ends
+        else {
+            "steps": ends[0]["step"],
+            "tokens": ends[0]["tokens"],
+            "seconds": statistics.fmean(row["seconds"] for row in ends),
+            "tokens_per_s": statistics.median(row["tokens_per_s"] for rows in logs for row in rows),
+        },
+        "decoding": speeds.get(runs[0].model.fingerprint),
+    }
+
+
+def attention(heads: int, kv_heads: int) -> str:
+    """How queries share keys and values."""
+    return "multi-head" if kv_heads == heads else "multi-query" if kv_heads == 1 else f"{heads} heads, {kv_heads} keys"
+
+
+def measured(work: Work, runs: Sequence[Run]) -> dict[str, Any]:
+    """Model → sequences at once → tokens a second; models of one architecture share a measurement."""
+    from starloom.evals.decoding_speed import decoding_speeds
+    from starloom.models.checkpoint import read_config
+
+    if work.finished("speeds") is None:
+        with work.unit("speeds") as unit:
+            configs = {run.model.fingerprint: read_config(run.model.directory) for run in runs}
+            kinds = list(dict.fromkeys(configs.values()))
+            first = [next(run.model for run in runs if configs[run.model.fingerprint] == kind) for kind in kinds]
+            folders = [built.directory for built in first]
+            rates = decoding_speeds(folders, device=work.runtime.device, threads=work.runtime.threads)
+            by_kind = {
+                kind: {str(size): round(rate, 1) for size, rate in one.items()}
+                for kind, one in zip(kinds, rates, strict=True)
+            }
+            found = {print_: by_kind[config] for print_, config in configs.items()}
+            unit.path(SPEEDS).write_bytes(canonical_json({"device": work.runtime.device, "tokens_per_s": found}))
+    return dict(json.loads((work.directory / SPEEDS).read_bytes())["tokens_per_s"])
+
+
+def notes(
+    runs: Sequence[Run],
+    variants: Mapping[str, Sequence[Run]],
+    files: Mapping[str, Sequence[bytes]],
+    confidence: float,
+) -> list[str]:
+    """What a reader of the table has to know."""
+    found = []
+    counts = sorted({len(own) for own in variants.values()})
+    if counts == [1]:
+        found.append(
+            f"One seed each: the {confidence:.0%} intervals are over held-out files (bootstrap), and say nothing of what "
+            "another seed would have given."
+        )
+    else:
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        found.append(
+            f"{seeds} seeds each: means over seeds, with Student's {confidence:.0%} intervals of them; where a variant has "
+            "one seed only, bootstrap intervals over held-out files."
+        )
+    scored = {len(run.files) for run in runs}
+    if scored != {len(files[ALL])}:
+        found.append(f"Of up to {max(scored):,} files that a model scored, the {len(files[ALL]):,} that all did count.")
+    if any(run.answers("left_to_right") for run in runs):
+        found.append(
+            "Exact match: single lines of held-out functions, by the recipe of SantaCoder's infilling task (25 tokens, "
+            "temperature 0.2, top-p 0.95, one sample); derived from other code, so not comparable with published figures. "
+            "From left to right the first line of the answer counts, a middle as a whole."
+        )
+    never = [name for name, own in variants.items() if any(run.lines and not run.answers("infilling") for run in own)]
+    if never:
+        found.append(f"Trained without fill-in-the-middle, so not asked to infill: {', '.join(never)}.")
+    tests = len(variants) - 1
+    if tests > 1:
+        found.append(
+            f"A difference is marked with * where its interval excludes 0; of {tests} differences without any effect one "
+            f"would be marked with a chance of up to {1 - confidence**tests:.0%}."
+        )
+    found.append("Speeds are of this machine; decoding is greedy and measured once for each architecture, in turns.")
+    return found
