@@ -70,11 +70,14 @@ class _MeanCrossEntropy(torch.autograd.Function):
             d_mV = p_mV.scatter_add_(1, targets_m, -torch.ones_like(targets_m, dtype=compute))
             if dx_MD is not None:
                 dx_MD[chunk] = product(d_mV, head.t()) * weights_m
-            x_mD = (x_mD * weights_m).to(compute)
+            # one token's share of a large batch is next to nothing in fp16: it is taken after the product there
+            half = compute == torch.float16
+            x_mD = (x_mD * (weights_m * count if half else weights_m)).to(compute)
             if dhead_VD is not None and dhead_VD.dtype == compute:
                 dhead_VD.addmm_(d_mV.t(), x_mD)
             elif dhead_VD is not None:
-                dhead_VD += d_mV.t() @ x_mD
+                product_VD = d_mV.t() @ x_mD
+                dhead_VD += product_VD.to(dhead_VD.dtype) / count if half else product_VD
         ctx.gradients = (dx_MD, None if dhead_VD is None else dhead_VD.to(head_VD.dtype))
         return loss
 
