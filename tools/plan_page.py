@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from starloom.recipes.compared import as_published, sentences, variants
+from starloom.recipes.compared import sentences, variants
 from starloom.recipes.paper_plan import COLUMNS, page, row
 from starloom.recipes.published import PUBLISHED
 from starloom.train.devices import GIB, HARDWARE
@@ -60,7 +60,7 @@ def table(rows: Iterable[Sequence[str]], left: int = 0) -> list[str]:
 
 def whole_page() -> str:
     """The page."""
-    plans = {name: as_published(one) for name, one in PUBLISHED.items()}
+    plans = {name: one.plan for name, one in PUBLISHED.items()}
     lines = [HEAD, *table([COLUMNS, *(row(name, one) for name, one in plans.items())]), "", NOTES, FLOPS]
     formulas = [(f"`{name}`", f"{PUBLISHED['santacoder'].run.total(name):.2e}".replace("e+", "e"), one.about)
                 for name, one in FORMULAS.items()]  # fmt: skip

@@ -15,7 +15,7 @@ from starloom.recipes import RECIPES, compared, paper_plan
 from starloom.recipes.published import PUBLISHED, VARIANTS, Figure, Published
 from starloom.stage import Stage
 from starloom.tokens.fim import FIM
-from starloom.train import Pretrain
+from starloom.train import Pretrain, Steps
 from starloom.train.plan import DAY, FORMULAS
 
 
@@ -48,9 +48,12 @@ def test_each_variant_of_santacoder_differs_from_the_base_in_what_its_card_says(
 
 @pytest.mark.parametrize("name", [name for name, one in PUBLISHED.items() if one.run.padded is None])
 def test_pretrain_takes_the_settings_of_a_published_run(name: str) -> None:
-    run = PUBLISHED[name].run
-    stage = Pretrain(Tokens(), **run.pretrain())
-    assert (stage.model, stage.batch * stage.accumulate, stage.optimizer) == (run.model, run.batch, run.optimizer)
+    published = PUBLISHED[name]
+    run, layout = published.run, published.layout
+    stage = Pretrain(Tokens(), **published.plan.pretrain())
+    assert stage.batch * stage.accumulate == run.batch
+    assert stage.batch == layout.data * layout.micro_batch  # each copy of the model takes a micro-batch at a time
+    assert (stage.model, stage.optimizer, stage.budget) == (run.model, run.optimizer, Steps(run.steps))
 
 
 @pytest.mark.parametrize("one", PUBLISHED.values(), ids=PUBLISHED.keys())
@@ -82,7 +85,7 @@ def test_the_hours_of_the_gpteacher_fine_tune_were_not_spent_on_matrix_products(
 
 
 def test_adafactor_is_why_one_device_held_the_instruct_model() -> None:
-    plan = compared.as_published(PUBLISHED["starcoder2_instruct"])
+    plan = PUBLISHED["starcoder2_instruct"].plan
     assert plan.fits
     assert "AdamW with masters" in said("starcoder2_instruct", "memory")
 
@@ -91,7 +94,7 @@ def test_a_published_time_and_its_utilization_are_one_figure() -> None:
     one = PUBLISHED["starcoderbase-15b"]
     share = compared.implied(one)
     assert share is not None
-    plan = dataclasses.replace(compared.as_published(one), utilization=share)
+    plan = dataclasses.replace(one.plan, utilization=share)
     assert plan.seconds / DAY == pytest.approx(24)
 
 
@@ -144,6 +147,7 @@ def test_a_runnable_recipe_is_planned_at_paper_scale_only_when_asked() -> None:
     name = next(iter(PUBLISHED))
     assert paper_plan.wanted([name, "--scale", "paper"], [name]) and paper_plan.wanted([name, "--scale=paper"], [name])
     assert not paper_plan.wanted([name], [name]) and not paper_plan.wanted([name, "--scale", "mini"], [name])
+    assert not paper_plan.wanted([name, "--scale", "paper", "--set", "mix.seed=1"], [name])
     assert paper_plan.wanted([name], []) and not paper_plan.wanted(["quickstart", "--scale", "paper"], list(RECIPES))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from starloom.recipes.published import GPTEACHER_BYTES, GPTEACHER_PAIRS, PUBLISHED, VARIANTS, Figure, Published
 from starloom.train.devices import GIB, HARDWARE
 from starloom.train.memory import memory
-from starloom.train.plan import COMPUTED, DAY, FORMULAS, Plan, short, utilization
+from starloom.train.plan import COMPUTED, DAY, FORMULAS, short, utilization
 
 HOUR: Final = 3600.0
 HIGH: Final = 0.6  # of the peak; no run of this kind that we know of stayed above it: our choice
@@ -17,11 +17,6 @@ LABELS: Final = {
     "device_hours": "device-hours",
     "tokens_per_device_second": "tokens a second and device",
 }
-
-
-def as_published(published: Published) -> Plan:
-    """The run on the devices that it ran on, as far as they are known."""
-    return Plan(published.run, HARDWARE[published.hardware], published.layout)
 
 
 def variants() -> list[Published]:
@@ -49,7 +44,7 @@ def taken_s(published: Published) -> float | None:
 
 def implied(published: Published, formula: str = "model") -> float | None:
     """Share of the devices' peak that the published time means, by a formula."""
-    time, plan = taken_s(published), as_published(published)
+    time, plan = taken_s(published), published.plan
     return None if time is None else utilization(published.run.total(formula), plan.layout.devices, plan.peak, time)
 
 
@@ -57,7 +52,7 @@ def sentences(published: Published) -> list[str]:
     """Each published figure beside the computed one, and why they differ."""
     said = [_sentence(published, figure) for figure in published.figures]
     if taken_s(published) is None:
-        plan = as_published(published)
+        plan = published.plan
         said.append(
             f"time: none was published; {duration(plan.seconds)} on {plan.layout.devices:,} × {plan.hardware.name} "
             f"at {plan.utilization:.0%} of the peak, which is assumed"
@@ -112,7 +107,7 @@ def _operations(published: Published, figure: Figure) -> str:
 
 
 def _duration(published: Published, figure: Figure) -> str:
-    plan, time = as_published(published), taken_s(published)
+    plan, time = published.plan, taken_s(published)
     assert time is not None, "a figure of time"
     share = implied(published)
     assert share is not None
@@ -139,7 +134,7 @@ def _duration(published: Published, figure: Figure) -> str:
 
 
 def _memory(published: Published) -> str:
-    plan = as_published(published)
+    plan = published.plan
     used = plan.memory.total
     said = f"{used / GIB:.1f} GiB a device"
     family = published.hardware.rpartition("-")[0]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from starloom import flags
 from starloom.errors import ConfigError, suggestion
 from starloom.flags import flag
-from starloom.recipes.compared import as_published, duration, power, sentences, taken_s, variants
+from starloom.recipes.compared import duration, power, sentences, taken_s, variants
 from starloom.recipes.published import PUBLISHED, Published
 from starloom.train import devices
 from starloom.train.devices import GIB
@@ -57,10 +57,13 @@ def wanted(argv: Sequence[str], runnable: Sequence[str]) -> bool:
         return True
     if not argv or argv[0] not in PUBLISHED:
         return False
+    if argv[0] not in runnable:
+        return True
+    own = {f"--{field.name.replace('_', '-')}" for field in fields(PaperFlags)} | {"-h", "--help"}
+    if any(one.startswith("--") and one.partition("=")[0] not in own for one in argv):
+        return False  # the recipe's own flags, such as --sources and --set, ask for its steps
     pairs = zip(argv, [*argv[1:], ""], strict=True)
-    return argv[0] not in runnable or any(
-        one == "--scale=paper" or (one == "--scale" and after == "paper") for one, after in pairs
-    )
+    return any(one == "--scale=paper" or (one == "--scale" and after == "paper") for one, after in pairs)
 
 
 def plan(argv: Sequence[str]) -> int:
@@ -85,7 +88,7 @@ def plan(argv: Sequence[str]) -> int:
 
 def on_devices(published: Published, given: PaperFlags) -> Plan:
     """The run on the devices that the flags say, where they say any."""
-    as_it_was = as_published(published)
+    as_it_was = published.plan
     hardware = as_it_was.hardware if given.hardware is None else devices.parse(given.hardware)
     layout = as_it_was.layout
     if given.hardware == devices.HERE:

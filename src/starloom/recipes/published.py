@@ -13,8 +13,9 @@ from typing import Final, Literal
 from starloom.models import presets
 from starloom.models.config import ModelConfig, Starcoder2Config
 from starloom.tokens.fim import FIM
+from starloom.train.devices import HARDWARE
 from starloom.train.memory import Layout
-from starloom.train.plan import Run
+from starloom.train.plan import Plan, Run
 from starloom.train.schedule import Schedule
 from starloom.train.settings import Adafactor, AdamW
 
@@ -44,6 +45,11 @@ class Published:
     figures: tuple[Figure, ...]
     start: str | None = None  # the run whose weights it goes on from
     unknown: tuple[str, ...] = ()  # what no source says and the plan assumes, in words
+
+    @property
+    def plan(self) -> Plan:
+        """The run on the devices that it ran on; `.plan.pretrain()` are the settings of `Pretrain` at paper scale."""
+        return Plan(self.run, HARDWARE[self.hardware], self.layout)
 
 
 def _adamw(lr: float) -> AdamW:

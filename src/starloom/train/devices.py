@@ -50,6 +50,14 @@ HARDWARE: Final[dict[str, Hardware]] = {
         Hardware("mi250x", 383e12, 95.7e12, 128 * GIB),
         # Instinct MI300X data sheet: bfloat16 1,307.4, FP32 matrix 163.4
         Hardware("mi300x", 1307.4e12, 163.4e12, 192 * GIB),
+        # HGX B200 data sheet: an eighth of 36 PFLOP/s with sparsity; 180 GB in decimal gigabytes
+        Hardware("b200", 2250e12, 75e12, 180e9),
+        # T4 data sheet: FP16 tensor 65, FP32 8.1; L4: bfloat16 242 with sparsity, FP32 30.3; L40S: bfloat16 362.05, FP32 91.6
+        Hardware("t4", 65e12, 8.1e12, 16 * GIB, bf16=False),
+        Hardware("l4", 121e12, 30.3e12, 24 * GIB),
+        Hardware("l40s", 362.05e12, 91.6e12, 48 * GIB),
+        # GA102 white paper, GeForce RTX 3090: FP16 with FP32 sums 71, FP32 35.6
+        Hardware("rtx3090", 71e12, 35.6e12, 24 * GIB),
         # Ada GPU architecture white paper, GeForce RTX 4090: FP16 with FP32 sums 165.2, FP32 82.6
         Hardware("rtx4090", 165.2e12, 82.6e12, 24 * GIB),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -127,11 +128,6 @@ class Run:
         """Their sum."""
         return sum(self.flops(formula).values())
 
-    def pretrain(self) -> dict[str, Any]:
-        """Arguments of `Pretrain` that train as this run did, but for how it lies on devices."""
-        names = ("model", "fim", "batch", "optimizer", "schedule", "clip", "precision")
-        return {"budget": Steps(self.steps), **{name: getattr(self, name) for name in names}}
-
 
 def seconds(flops: float, devices: int, peak: float, utilization: float) -> float:
     """How long so many operations take."""
@@ -184,6 +180,17 @@ class Plan:
     def accumulate(self) -> int:
         """Micro-batches that each copy of the model takes one after another in a step."""
         return self.run.batch // (self.layout.data * self.layout.micro_batch)
+
+    def pretrain(self) -> dict[str, Any]:
+        """Arguments of `Pretrain` that train as this run did, on as many processes as there are copies of the model."""
+        run = self.run
+        own = ("model", "fim", "optimizer", "schedule", "clip", "precision")
+        return {
+            "budget": Steps(run.steps),
+            "batch": run.batch // self.accumulate,
+            "accumulate": self.accumulate,
+            **{name: getattr(run, name) for name in own},
+        }
 
     @property
     def bubble(self) -> float:
@@ -268,9 +275,12 @@ def optimizer_name(optimizer: object) -> str:
 STEP_SHARE: Final = 0.6
 
 
+_gemm_here = functools.cache(measured_gemm)  # once for all steps of a plan
+
+
 def brief(model: ModelConfig, context: int, tokens_a_step: int, budget: Budget, gemm: float | None = None) -> str:
     """A run on this machine in a few words: parameters, tokens, operations, minutes; `gemm` is its FLOP/s, else measured."""
-    speed = STEP_SHARE * (measured_gemm() if gemm is None else gemm)
+    speed = STEP_SHARE * (_gemm_here() if gemm is None else gemm)
     each = model.flops_per_token(context)
     if isinstance(budget, Minutes):
         tokens, minutes = budget.minutes * 60 * speed / each, budget.minutes
