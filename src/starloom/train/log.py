@@ -40,6 +40,11 @@ class Log:
         self._file.close()
 
 
+def lines(log: bytes) -> Iterator[Row]:
+    """The rows of a log that was read."""
+    return map(json.loads, log.splitlines())
+
+
 def rows(path: Path) -> Iterator[Row]:
     """The lines of a log."""
     with path.open("rb") as file:

@@ -128,6 +128,29 @@ class LossScale:
 
 
 @dataclass(frozen=True, slots=True)
+class Spike:
+    """What to do when the loss rises far above what was usual: go back to a checkpoint from before and past the batches
+    that it rose on, as PaLM's training did (arXiv 2204.02311, section 5.1), or skip single steps. Numbers: our choice."""
+
+    action: Literal["rollback", "skip"] = "rollback"
+    window: int = 100  # steps that say what is usual: their median, and the median distance from it
+    deviations: float = 6.0  # how far above, in standard deviations as that distance estimates them
+    least: float = 0.2  # nats a token that are no rise, however small the scatter
+    steps: int = 3  # in a row, for a rollback
+    every: int = 100  # steps between the checkpoints that are gone back to; PaLM went back some 100, past 200 to 500
+    most: int = 5  # rollbacks, then the run ends
+
+    def __post_init__(self) -> None:
+        for name in ("window", "steps", "every", "most"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"spike.{name} is {getattr(self, name)}; use 1 or more")
+        if self.deviations < 0 or self.least < 0:
+            raise ConfigError(f"spike.deviations and least are 0 or more, not {self.deviations} and {self.least}")
+        if self.every < self.steps:
+            raise ConfigError(f"spike.every is {self.every}; it is at least spike.steps, {self.steps}")
+
+
+@dataclass(frozen=True, slots=True)
 class Heldout:
     """When and on how much the held-out text is scored. Bounds are in tokens, so that they cost the same everywhere."""
 

@@ -25,6 +25,16 @@ class Watch:
         peak = work.resolved.get("peak", {}).get("flops_per_s")
         self._peak = None if peak is None else ranks.count * peak
         self._sampler = data.sampler
+        self._work = work
+        self._begin(log_so_far)
+
+    def back_to(self, log_so_far: bytes) -> None:
+        """Go on from an earlier step, whose log this is."""
+        self.__exit__(None, None, None)
+        self._begin(log_so_far)
+
+    def _begin(self, log_so_far: bytes) -> None:
+        work = self._work
         self._log = Log(work.directory / LOG, log_so_far)
         self.log = self._log.path
         folder = work.directory / TENSORBOARD / LIVE
