@@ -114,7 +114,7 @@ def test_each_span_holds_exactly_the_bytes_of_its_token(ids: list[int], fim: FIM
     after = run(ids, fim, seed)
     data = WORDS.bytes_of(ids)
     offsets = np.cumsum([0, *WORDS.byte_lengths[ids]])
-    for token, start, end, origin in zip(*(column.tolist() for column in after), strict=True):
+    for token, start, end, origin in zip(*(column.tolist() for column in (after.ids, *after.spans)), strict=True):
         assert data[start:end] == WORDS.bytes_of([token])
         if origin == INSERTED:
             assert token in (PRE, MID, SUF, PAD)
@@ -138,7 +138,7 @@ def test_a_sample_keeps_its_length_and_ends_in_pads_where_it_got_shorter(ids: li
 def test_rate_zero_is_the_identity(ids: list[int], seed: int) -> None:
     after = run(ids, FIM(0, 0.5), seed)
     assert after.ids.tolist() == ids
-    assert after.origins.tolist() == list(range(len(ids)))
+    assert after.spans.origins.tolist() == list(range(len(ids)))
 
 
 def test_half_characters_at_both_edges_stay_whole_tokens_at_the_outside() -> None:

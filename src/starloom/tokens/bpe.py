@@ -23,6 +23,7 @@ from starloom.store import Built
 from starloom.tokens import tokenizer_json
 from starloom.tokens.byte_alphabet import ALPHABET
 from starloom.tokens.encoder import Encoder
+from starloom.tokens.seams import Seams
 from starloom.tokens.special import END_OF_DOCUMENT, family_named
 
 # The class that takes tokenizer.json as it is. The published files name GPT2TokenizerFast, which since transformers 5 splits as
@@ -60,6 +61,11 @@ class Vocabulary:
         self.control_mask: npt.NDArray[np.bool_] = np.zeros(len(tables.token_bytes), np.bool_)
         self.control_mask[list(self._spellings)] = True
         self.control_mask.flags.writeable = False
+
+    @functools.cached_property
+    def seams(self) -> Seams:
+        """Between which tokens text may be cut; made when first asked for."""
+        return Seams(self._token_bytes)
 
     @classmethod
     def load(cls, place: Path | str | Built) -> Vocabulary:

@@ -226,10 +226,10 @@ class Dataset:
         opening = int(segment[0])
         before[segment == opening] = lengths[self.tokens[int(table.start[opening]) : first]].sum()
         rendered = table.byte_start[segment] + before + offsets - offsets[begin]
-        added = after.origins == infilling.INSERTED
-        origins = np.where(added, 0, after.origins)
-        starts = np.where(added, 0, rendered[origins] + after.starts - offsets[origins])
-        ends = starts + after.ends - after.starts
+        added = after.spans.origins == infilling.INSERTED
+        origins = np.where(added, 0, after.spans.origins)
+        starts = np.where(added, 0, rendered[origins] + after.spans.starts - offsets[origins])
+        ends = starts + after.spans.ends - after.spans.starts
         return Line(after.ids, np.where(added, infilling.INSERTED, segment[origins]), starts, ends)
 
 

@@ -3,27 +3,36 @@
 A sample is split at its end-of-document tokens. Each fragment draws on its own whether it is permuted, where its two
 cuts fall and in which of two forms it is written; the fragments are joined again, and the sample is cut or padded with
 `fim_pad` to its length, so it can lose the end of its last middle (Megatron-LM fork, megatron/data/gpt_dataset.py).
+With `fragment_rate`, a document that holds `file_separator` draws once for itself, and then each of its files does.
 
-Ours differs from the published code in three places, on purpose:
+Ours differs from the published code in four places, on purpose:
 - Chance is a function of (seed, epoch, sample, fragment), so neither workers nor resuming change a batch.
 - Bytes of a character that the sample's edge has cut in two are no text. Their tokens stay as they are, at the front
   of the prefix or at the end of the suffix; U+FFFD never appears.
 - Control tokens inside a fragment (`repository`, `file_name`, …) are never decoded. A control is one more place to cut
   before or behind, as a character is, and moves with its piece as the id that it was.
+- An empty fragment stays empty. The published code drops the end of document, or the separator, behind one, and may put
+  sentinels around nothing at the end of a sample.
 A fragment without a character of text, or whose bytes are no UTF-8 elsewhere than at the edges, is left as it is.
+
+The ids are those of decoding a fragment, cutting it and encoding each piece, but only what lies between a cut and its
+nearest seams is encoded (`tokens/seams.py`); all other ids are copied. So are those beyond the first and last seam of a
+fragment that the sample's edges have cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from starloom.errors import ConfigError
 from starloom.tokens.bpe import Vocabulary
+from starloom.tokens.pieces import Copy, Cut, Piece, Sample, Text
 
 Ids = npt.NDArray[np.int64]
 INSERTED = -1  # origin of a sentinel or a pad
@@ -32,28 +41,21 @@ _WORD = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class FIM:
-    """Share of fragments that are permuted, and share of those that are written suffix first (both .5 as published)."""
+    """Share of fragments that are permuted, and share of those that are written suffix first (both .5 as published).
+
+    With a `fragment_rate` (.5 where it was used), `rate` is the share of documents in which files are permuted at all, and
+    `fragment_rate` the share of the files of such a document.
+    """
 
     rate: float = 0.5
     spm: float = 0.5
+    fragment_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("rate", "spm"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"fim.{name} is {getattr(self, name)}; it is a share from 0 to 1")
-
-
-class FimSample(NamedTuple):
-    """A sample after FIM, as long as before: ids, and for each the bytes of the sample before it that it holds.
-
-    `origins` is the token of the sample in which those bytes begin, or the control itself; INSERTED for what FIM added.
-    Spans of controls, sentinels and pads are empty.
-    """
-
-    ids: Ids
-    starts: Ids
-    ends: Ids
-    origins: Ids
+        for name in ("rate", "spm", "fragment_rate"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ConfigError(f"fim.{name} is {share}; it is a share from 0 to 1")
 
 
 class Chance(NamedTuple):
@@ -66,9 +68,18 @@ class Chance(NamedTuple):
 
 def chance(fim: FIM, *, seed: int, epoch: int, sample: int, fragment: int) -> Chance:
     """One block of Philox-4x64: the four words that a fragment of a sample has, whoever asks and when."""
+    return next(_chances(fim, 0, seed=seed, epoch=epoch, sample=sample, fragment=fragment))
+
+
+def _chances(fim: FIM, files: int, *, seed: int, epoch: int, sample: int, fragment: int) -> Iterator[Chance]:
+    """What a fragment draws for itself, and then for each of its files: one block after the other."""
     generator = np.random.Philox(key=seed % _WORD, counter=[0, fragment, sample, epoch])
-    whether, first, second, order = (int(word) for word in generator.random_raw(4))
-    return Chance(whether < fim.rate * _WORD, (first, second), order < fim.spm * _WORD)
+    words = generator.random_raw(4 * (1 + files)).tolist()
+    rate = fim.rate
+    for first in range(0, len(words), 4):
+        whether, one, other, order = words[first : first + 4]
+        yield Chance(whether < rate * _WORD, (one, other), order < fim.spm * _WORD)
+        rate = fim.fragment_rate or 0.0
 
 
 def place(word: int, positions: int) -> int:
@@ -76,179 +87,176 @@ def place(word: int, positions: int) -> int:
     return word * positions >> 64
 
 
-class _Copy(NamedTuple):
-    """Tokens [begin, end) of the sample as they are."""
-
-    begin: int
-    end: int
-
-
-class _Text(NamedTuple):
-    """Characters to be encoded as one string, which begin at a byte of the sample."""
-
-    text: str
-    byte: int
-
-
 class _Sentinel(NamedTuple):
-    """A token that FIM adds, and the byte of the sample that it stands at."""
+    """A token that FIM adds, and the token of the sample at whose first byte it stands."""
 
+    id: int
     token: int
-    byte: int
 
 
-_Block = _Copy | _Text | _Sentinel
+class _Permuted(NamedTuple):
+    """A fragment cut in three, and its first token."""
+
+    prefix: Piece
+    middle: Piece
+    suffix: Piece
+    begin: int
+    spm: bool
+
+    def blocks(self, sentinels: _Sentinels) -> list[_Block]:
+        """What is written, in order; the middle comes last in both forms."""
+        prefix, middle, suffix = (_Sentinel(id, self.begin) for id in sentinels)
+        if self.spm:  # the second variant: the prefix follows the middle sentinel
+            return [prefix, suffix, *self.suffix, middle, *self.prefix, *self.middle]
+        return [prefix, *self.prefix, suffix, *self.suffix, middle, *self.middle]
 
 
-class _Sentinels(NamedTuple):
-    prefix: int
-    middle: int
-    suffix: int
+_Block = Copy | Text | _Sentinel
+_Sentinels = tuple[int, int, int]  # prefix, middle, suffix
+_Part = Copy | _Permuted
+
+
+class Spans(NamedTuple):
+    """For each token of a sample after FIM, which bytes of the sample before it that it holds.
+
+    `origins` is the token of the sample in which those bytes begin, or the control itself; INSERTED for what FIM added.
+    Spans of controls, sentinels and pads are empty.
+    """
+
+    starts: Ids
+    ends: Ids
+    origins: Ids
+
+
+class Fit(NamedTuple):
+    """What it costs that a sample keeps its length."""
+
+    permuted: int  # fragments
+    shortened: int  # of these, how many lost the end of their middle, or all of it
+    gone: int  # of these, how many lost all of it
+    lost: int  # tokens of any kind behind the end
+    pads: int
+
+
+class FimSample:
+    """A sample after FIM, as long as before. The way back, and what was lost, are found when they are asked for."""
+
+    def __init__(self, before: Ids, parts: list[_Part], vocabulary: Vocabulary, sentinels: _Sentinels) -> None:
+        self._before = before
+        self._vocabulary = vocabulary
+        self._parts = parts
+        self._blocks: list[_Block] = []
+        for part in parts:
+            self._blocks += (part,) if type(part) is Copy else part.blocks(sentinels)  # type: ignore[union-attr]
+        texts = [block.text for block in self._blocks if type(block) is Text]
+        self._encoded = vocabulary.encode_batch(texts)  # all of them in one call
+        self.ids = self._ids()
+
+    def _ids(self) -> Ids:
+        before, length = self._before, len(self._before)
+        found = np.empty(length, np.int64)
+        encoded = iter(self._encoded)
+        at = 0
+        for block in self._blocks:
+            if type(block) is Copy:
+                end = at + block.end - block.begin
+                new: Ids | list[int] = before[block.begin : block.end]
+            else:
+                new = next(encoded) if type(block) is Text else [block.id]  # type: ignore[union-attr]
+                end = at + len(new)
+            if end > length:
+                found[at:] = new[: length - at]
+                return found
+            found[at:end] = new
+            at = end
+        if at < length:
+            found[at:] = self._vocabulary.control("fim_pad")
+        return found
+
+    def _sizes(self) -> list[int]:
+        """Tokens of each block."""
+        encoded = iter(self._encoded)
+        return [
+            block.end - block.begin if isinstance(block, Copy) else len(next(encoded)) if isinstance(block, Text) else 1
+            for block in self._blocks
+        ]
+
+    @cached_property
+    def spans(self) -> Spans:
+        before, lengths = self._before, self._vocabulary.byte_lengths
+        offsets = np.zeros(len(before) + 1, np.int64)
+        np.cumsum(lengths[before], out=offsets[1:])
+        encoded = iter(self._encoded)
+        columns: list[tuple[Ids, Ids, Ids]] = []
+        for block in self._blocks:
+            if isinstance(block, Copy):
+                columns.append((offsets[:-1][slice(*block)], offsets[1:][slice(*block)], np.arange(*block)))
+            elif isinstance(block, Text):
+                sizes = lengths[next(encoded)]
+                ends = offsets[block.token] + block.offset + np.cumsum(sizes, dtype=np.int64)
+                starts = ends - sizes
+                columns.append((starts, ends, np.searchsorted(offsets, starts, side="right") - 1))
+            else:
+                edge = offsets[block.token : block.token + 1]
+                columns.append((edge, edge, np.array([INSERTED])))
+        pads = self.fit.pads
+        columns.append((np.full(pads, offsets[-1]), np.full(pads, offsets[-1]), np.full(pads, INSERTED)))
+        return Spans(*(np.concatenate(column)[: len(before)] for column in zip(*columns, strict=True)))
+
+    @cached_property
+    def fit(self) -> Fit:
+        length, at, permuted, shortened, gone = len(self._before), 0, 0, 0, 0
+        sizes = iter(self._sizes())
+        for part in self._parts:
+            if isinstance(part, Copy):
+                at += next(sizes)
+                continue
+            others = 3 + len(part.prefix) + len(part.suffix)
+            middle = at + sum(next(sizes) for _ in range(others))
+            at = middle + sum(next(sizes) for _ in part.middle)
+            permuted += 1
+            shortened += middle < at > length
+            gone += middle < at and middle >= length
+        return Fit(permuted, shortened, gone, max(0, at - length), max(0, length - at))
 
 
 def apply(ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, epoch: int, sample: int) -> FimSample:
     """FIM on one packed sample of any length. Raises TokenizerError when the vocabulary lacks the sentinels."""
-    sample_ids = np.asarray(ids, np.int64)
-    offsets = np.zeros(len(sample_ids) + 1, np.int64)
-    np.cumsum(vocabulary.byte_lengths[sample_ids], out=offsets[1:])
+    before = np.ascontiguousarray(ids, np.int64)
     if fim.rate == 0:
-        return FimSample(sample_ids, offsets[:-1], offsets[1:], np.arange(len(sample_ids)))
-    sentinels = _Sentinels(*(vocabulary.control(f"fim_{name}") for name in _Sentinels._fields))
-    pad = vocabulary.control("fim_pad")
-    blocks: list[_Block] = []
+        return FimSample(before, [Copy(0, len(before))], vocabulary, (0, 0, 0))
+    prefix, middle, suffix, _ = (vocabulary.control(f"fim_{name}") for name in ("prefix", "middle", "suffix", "pad"))
+    separator = None if fim.fragment_rate is None else vocabulary.control("file_separator")
+    parts: list[_Part] = []
+    whole = Sample(before, vocabulary)
     begin = 0
-    ends = np.flatnonzero(sample_ids == vocabulary.end_of_document).tolist()
-    for fragment, end in enumerate([*ends, len(sample_ids)]):
-        drawn = chance(fim, seed=seed, epoch=epoch, sample=sample, fragment=fragment)
-        readable = _readable(sample_ids, offsets, begin, end, vocabulary) if drawn.permuted and begin < end else None
-        if readable is None:
-            blocks.append(_Copy(begin, end))
+    for fragment, end in enumerate([*whole.positions(vocabulary.end_of_document), len(before)]):
+        files = [] if separator is None else whole.positions(separator, begin, end)
+        draws = _chances(fim, len(files) + 1 if files else 0, seed=seed, epoch=epoch, sample=sample, fragment=fragment)
+        drawn = next(draws)
+        if not files or not drawn.permuted:
+            parts.append(_part(whole, begin, end, drawn))
         else:
-            blocks.extend(_permuted(readable, drawn, sentinels))
-        blocks.append(_Copy(end, min(end + 1, len(sample_ids))))
+            for stop, own in zip([*files, end], draws, strict=True):
+                parts.append(_part(whole, begin, stop, own))
+                parts.append(Copy(stop, min(stop + 1, end)))
+                begin = stop + 1
+        parts.append(Copy(end, min(end + 1, len(before))))
         begin = end + 1
-    return _assembled(blocks, sample_ids, offsets, vocabulary, pad)
+    return FimSample(before, parts, vocabulary, (prefix, middle, suffix))
 
 
-class _Readable(NamedTuple):
-    """A fragment as text and controls, with the tokens of half characters before and behind."""
-
-    byte: int  # of the sample, at which it begins
-    head: _Copy
-    items: list[_Text | _Copy]  # text, and single controls
-    tail: _Copy
-
-
-def _readable(ids: Ids, offsets: Ids, begin: int, end: int, vocabulary: Vocabulary) -> _Readable | None:
-    """A fragment's text and controls; None when it has no text, or bytes inside it that are none."""
-    controls = (np.flatnonzero(vocabulary.control_mask[ids[begin:end]]) + begin).tolist()
-    items: list[_Text | _Copy] = []
-    head, tail = _Copy(begin, begin), _Copy(end, end)
-    first = begin
-    for stop in [*controls, end]:
-        if first < stop:
-            data = vocabulary.bytes_of(ids[first:stop].tolist())
-            boundaries = (offsets[first : stop + 1] - offsets[first]).tolist()
-            low, high = _whole_characters(data, boundaries)
-            if first == begin:
-                head = _Copy(begin, begin + low)
-            elif low > 0:
-                return None
-            if stop == end:
-                tail = _Copy(first + high, end)
-            elif high < stop - first:
-                return None
-            try:
-                text = data[boundaries[low] : boundaries[high]].decode()
-            except UnicodeDecodeError:
-                return None
-            if text:
-                items.append(_Text(text, int(offsets[first]) + boundaries[low]))
-        if stop < end:
-            items.append(_Copy(stop, stop + 1))
-        first = stop + 1
-    return _Readable(int(offsets[begin]), head, items, tail) if any(isinstance(item, _Text) for item in items) else None
-
-
-def _whole_characters(data: bytes, boundaries: Sequence[int]) -> tuple[int, int]:
-    """First and last token boundary between which no character is cut in two; (n, n) when there is no such text.
-
-    `boundaries` are the byte offsets of the tokens and of their end.
-    """
-    last = len(boundaries) - 1
-
-    def clean(offset: int) -> bool:
-        return data[offset] & 0xC0 != 0x80 if offset < len(data) else _ends_whole(data)
-
-    low = next((place for place, offset in enumerate(boundaries) if clean(offset)), last)
-    high = next((place for place in range(last, low, -1) if clean(boundaries[place])), low)
-    return low, high
-
-
-def _ends_whole(data: bytes) -> bool:
-    """Whether the last character has all its bytes."""
-    lead = len(data) - 1
-    while lead > 0 and data[lead] & 0xC0 == 0x80 and len(data) - lead < 4:
-        lead -= 1
-    first = data[lead]
-    needed = 1 if first < 0x80 else 2 if first >> 5 == 0b110 else 3 if first >> 4 == 0b1110 else 4
-    return len(data) - lead >= needed
-
-
-def _permuted(fragment: _Readable, drawn: Chance, sentinels: _Sentinels) -> Iterator[_Block]:
-    """The blocks of one fragment in PSM, or in SPM's second variant, where the prefix follows the middle sentinel."""
-    units = sum(_units(item) for item in fragment.items)
-    low, high = sorted(place(word, units + 1) for word in drawn.cuts)
-    pieces: tuple[list[_Block], ...] = ([fragment.head], [], [])
-    done = 0
-    for item in fragment.items:
-        size = _units(item)
-        first, second = (max(0, min(size, cut - done)) for cut in (low, high))
-        byte = item.byte if isinstance(item, _Text) else 0
-        for piece, begin, end in zip(pieces, (0, first, second), (first, second, size), strict=True):
-            if isinstance(item, _Text) and begin < end:
-                text = item.text[begin:end]
-                piece.append(_Text(text, byte))
-                byte += len(text.encode())
-            elif begin < end:
-                piece.append(item)
-        done += size
-    prefix, middle, suffix = pieces
-    suffix.append(fragment.tail)
-    yield _Sentinel(sentinels.prefix, fragment.byte)
-    if not drawn.spm:
-        yield from prefix
-    yield _Sentinel(sentinels.suffix, fragment.byte)
-    yield from suffix
-    yield _Sentinel(sentinels.middle, fragment.byte)
-    if drawn.spm:
-        yield from prefix
-    yield from middle
-
-
-def _units(item: _Text | _Copy) -> int:
-    return len(item.text) if isinstance(item, _Text) else 1
-
-
-def _assembled(blocks: Sequence[_Block], ids: Ids, offsets: Ids, vocabulary: Vocabulary, pad: int) -> FimSample:
-    """The blocks as tokens, cut or padded to the length of the sample."""
-    length = len(ids)
-    encoded = iter(vocabulary.encode_batch([block.text for block in blocks if isinstance(block, _Text)]))
-    columns: list[tuple[Any, Any, Any, Any]] = []
-    for block in blocks:
-        if isinstance(block, _Copy):
-            chosen = slice(block.begin, block.end)
-            origins = np.arange(block.begin, block.end)
-            columns.append((ids[chosen], offsets[chosen], offsets[1:][chosen], origins))
-        elif isinstance(block, _Sentinel):
-            columns.append(([block.token], [block.byte], [block.byte], [INSERTED]))
-        else:
-            new = np.array(next(encoded), np.int64)
-            ends = block.byte + np.cumsum(vocabulary.byte_lengths[new], dtype=np.int64)
-            starts = ends - vocabulary.byte_lengths[new]
-            columns.append((new, starts, ends, np.searchsorted(offsets, starts, side="right") - 1))
-    missing = length - sum(len(column[0]) for column in columns)
-    if missing > 0:
-        edge = [int(offsets[-1])] * missing
-        columns.append(([pad] * missing, edge, edge, [INSERTED] * missing))
-    return FimSample(*(np.concatenate(parts)[:length].astype(np.int64) for parts in zip(*columns, strict=True)))
+def _part(sample: Sample, begin: int, end: int, drawn: Chance) -> _Part:
+    """A fragment, permuted if it has drawn so and can be: a cut falls before, between or behind its characters."""
+    text = sample.text_of(begin, end) if drawn.permuted and begin < end else None
+    if text is None:
+        return Copy(begin, end)
+    low, high = text
+    first, places = sample.places(low, high)
+    one, other = sorted([place(word, places) for word in drawn.cuts])
+    left, right = sample.cut(first + one, high), sample.cut(first + other, high)
+    prefix, middle = sample.piece(Cut(low, 0), left), sample.piece(left, right)
+    suffix = sample.piece(right, Cut(high, 0))
+    if (low, high) != (begin, end):  # half characters stay outside
+        prefix, suffix = [Copy(begin, low), *prefix], [*suffix, Copy(high, end)]
+    return _Permuted(prefix, middle, suffix, begin, drawn.spm)
