@@ -13,7 +13,13 @@ from pathlib import Path
 from starloom import __version__, flags, native, stage
 from starloom.flags import flag
 
-EXTRAS = {"torch": "train", "tensorboard": "tensorboard", "gguf": "gguf"}  # distribution → the extra that installs it
+EXTRAS = {
+    "torch": "train",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "trackio": "trackio",
+    "gguf": "gguf",
+}  # distribution → the extra that installs it
 CORE = ("numpy", "pyarrow", "tokenizers", "safetensors", "dulwich", "click", "rich", "jinja2", "license-expression")
 
 

@@ -31,6 +31,7 @@ class Runtime:
     cluster: cluster.Cluster = field(default_factory=cluster.Local)
     crew: Crew | None = None  # the processes that torchrun started; None: this one is alone
     tensor_parallel: int = 1  # processes that share each layer's matrices; the others share the batch
+    watch: tuple[str, ...] | None = None  # trackers that a training writes to; None: TensorBoard where it is installed
 
     @property
     def first(self) -> bool:

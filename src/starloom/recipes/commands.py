@@ -21,6 +21,7 @@ from starloom.progress import Progress, for_terminal
 from starloom.recipes import RECIPES
 from starloom.stage import Identities, Runtime, Stage, build, code_revision
 from starloom.store import MANIFEST, Built, Store
+from starloom.train.trackers import chosen
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class RunFlags(GraphFlags):
         1, help="under torchrun: processes that share each layer's matrices; the rest share batches"
     )
     save_every: float = flag(30.0, help="seconds between checkpoints")
+    watch: str = flag(
+        "",
+        help="where else curves of training go: tensorboard (the default, if installed), wandb, trackio, none; with commas",
+    )
     quiet: bool = flag(False, help="no progress, no lines per step")
 
 
@@ -110,6 +115,7 @@ def run(argv: Sequence[str]) -> int:
     """Build a recipe's journey, and print what each step has to say at the end."""
     recipe, arguments, run_flags = _recipe_flags(argv, RunFlags, "run")
     journey = journey_of(recipe, arguments, run_flags)
+    watch = chosen(run_flags.watch)
     launch = Launch.of(os.environ)
     workers = _at_least_one(run_flags.workers, "--workers")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -132,6 +138,7 @@ def run(argv: Sequence[str]) -> int:
                 pool,
                 crew,
                 _at_least_one(run_flags.tensor_parallel, "--tensor-parallel"),
+                watch,
             )
             for goal in journey.goals:
                 build(goal, store, runtime, identities, built)

@@ -165,7 +165,6 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 stopping = ranks.any(interrupt.signal is not None)
                 if stopping or ranks.any(checkpoints.due()) or state.step == steps:
                     checkpoints.save(state, weights, optimizer.tensors(), watch.log)
-                    watch.at_checkpoint(model, state.step)
                 if stopping:
                     checkpoints.wait()
                     progress.line(

@@ -17,9 +17,10 @@ from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
-from starloom.train.log import LIVE, LOG, TENSORBOARD, write_curves
+from starloom.train.log import LOG
 from starloom.train.schedule import Schedule
 from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision
+from starloom.train.trackers import LIVE, TENSORBOARD, write_curves
 
 if TYPE_CHECKING:
     from starloom.train.ahead import Ids

@@ -1,15 +1,14 @@
-"""What a run shows while it goes on: its log, curves of it for TensorBoard and others, and samples at the looks."""
+"""What a run shows while it goes on: its log, the trackers that were chosen, and samples at the looks."""
 
 from __future__ import annotations
 
-import shutil
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from starloom.errors import MissingExtraError
 from starloom.models.causal_lm import CausalLM
 from starloom.stage import Work
-from starloom.train.log import LIVE, LOG, TENSORBOARD, Curves, Log, Row, rows
+from starloom.train.log import LOG, Log, Row
+from starloom.train.trackers import Tracker, opened, tell
 
 if TYPE_CHECKING:
     from starloom.train.loop import Data, Job
@@ -18,50 +17,42 @@ if TYPE_CHECKING:
 
 class Watch:
     """Takes each step's row. What it adds to a row is a function of it, of the weights and of how the run was resolved, so
-    that a resumed log goes on as it began."""
+    that a resumed log goes on as it began. Of several processes the main one alone writes."""
 
     def __init__(self, work: Work, job: Job, data: Data, ranks: Ranks, log_so_far: bytes) -> None:
         self._flops_per_token = job.config.flops_per_token(data.context)
         peak = work.resolved.get("peak", {}).get("flops_per_s")
         self._peak = None if peak is None else ranks.count * peak
-        self._sampler = data.sampler
-        self._work = work
-        self._begin(log_so_far)
-
-    def back_to(self, log_so_far: bytes) -> None:
-        """Go on from an earlier step, whose log this is."""
-        self.__exit__(None, None, None)
+        self._sampler = data.sampler if ranks.main else None
+        self._work, self._main = work, ranks.main
+        self.log = work.directory / LOG
+        self._log: Log | None = None
+        self._trackers: list[Tracker] = []
         self._begin(log_so_far)
 
     def _begin(self, log_so_far: bytes) -> None:
-        work = self._work
-        self._log = Log(work.directory / LOG, log_so_far)
-        self.log = self._log.path
-        folder = work.directory / TENSORBOARD / LIVE
-        shutil.rmtree(folder, ignore_errors=True)
-        self._curves: Curves | None = None
-        try:
-            self._curves = Curves(folder)
-        except MissingExtraError as error:
-            work.runtime.progress.line(f"no TensorBoard curves, log.jsonl holds the same: {error}")
-        else:
-            for row in rows(self.log):  # of an earlier process
-                self._curves.add(row)
+        if self._main:
+            self._log = Log(self.log, log_so_far)
+            runtime, resolved = self._work.runtime, self._work.resolved
+            self._trackers = opened(runtime.watch, self._work.directory, resolved, self.log, runtime.progress.line)
+
+    def back_to(self, log_so_far: bytes) -> None:
+        """Go on from an earlier step, whose log this is. Trackers that cannot take rows back keep those of the steps between."""
+        self.__exit__(None, None, None)
+        self._begin(log_so_far)
 
     def after_step(self, row: Row) -> None:
         """Write a step's row."""
+        if self._log is None:
+            return
         row |= speed(row["tokens_per_s"], self._flops_per_token, self._peak)
         self._log.write(row)
-        if self._curves is not None:
-            self._curves.add(row)
+        tell(self._trackers, row)
 
     def at_look(self, model: CausalLM, row: Row) -> None:
         """After a look at the held-out text, whose figures are in the row, and before the row is written."""
         if self._sampler is not None:
             row["samples"] = self._sampler(model)
-
-    def at_checkpoint(self, model: CausalLM, step: int) -> None:
-        """After a resume point was asked for."""
 
     def __enter__(self) -> Watch:
         return self
@@ -69,9 +60,10 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._log.__exit__(kind, error, trace)
-        if self._curves is not None:
-            self._curves.close()
+        if self._log is not None:
+            self._log.__exit__(kind, error, trace)
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def speed(tokens_per_s: float, flops_per_token: int, peak_flops_per_s: float | None) -> Row:
