@@ -35,12 +35,12 @@ SMALL: tuple[ModelConfig, ...] = (
 SANTACODER_RUN = Run(SANTACODER, 2048, 192, 600_000, AdamW(lr=2e-4), Schedule("cosine", warmup=0.02), "fp16")
 
 
-def transformers_model(config: ModelConfig) -> Any:
-    """transformers' own model, whose attention multiplies plain matrices."""
+def transformers_model(config: ModelConfig, attention: str = "eager") -> Any:
+    """transformers' own model; its eager attention multiplies plain matrices and keeps their scores."""
     transformers = pytest.importorskip("transformers")
     settings = {key: value for key, value in config.to_json().items() if key != "architectures"}
     family = transformers.GPTBigCodeConfig if isinstance(config, GPTBigCodeConfig) else transformers.Starcoder2Config
-    return transformers.AutoModelForCausalLM.from_config(family(**settings, attn_implementation="eager"))
+    return transformers.AutoModelForCausalLM.from_config(family(**settings, attn_implementation=attention))
 
 
 Counts = dict[str, dict[str, int]]  # module → kernel → operations
@@ -191,6 +191,37 @@ def test_activations_of_a_multi_head_layer_are_korthikantis(
     t, quadratic = tensor, 5 * a * s / h if scores else 0.0
     factor = 34 / t if sequence else 10 + 24 / t  # arXiv 2205.05198, table 2; 34 alone is equation 1
     assert layer_activations(SANTACODER_MHA, s, layout) == pytest.approx(s * batch * h * (factor + quadratic / t))
+
+
+def kept_bytes(model: Any, ids: torch.Tensor) -> int:
+    """Bytes of the storages that a forward pass keeps for the backward pass, weights aside."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        last = model.transformer(ids, use_cache=False).last_hidden_state
+    assert last.requires_grad
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("multi_query", [True, False], ids=["mqa", "mha"])
+def test_activations_are_about_what_a_real_model_keeps(multi_query: bool, attention: str) -> None:
+    none = {
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }  # on a CPU masks have four bytes and SDPA keeps scores
+    config = GPTBigCodeConfig(
+        vocab_size=64, n_positions=128, n_embd=128, n_layer=4, n_head=4, multi_query=multi_query, **none
+    )
+    real = kept_bytes(transformers_model(config, attention).train(), torch.zeros(2, 128, dtype=torch.long))
+    layout = Layout(micro_batch=2, numbers="fp32", scores_kept=attention == "eager")
+    assert real == pytest.approx(memory(config, 128, "adamw", layout).activations, rel=0.08)
 
 
 def test_recomputing_everything_keeps_each_layers_input() -> None:

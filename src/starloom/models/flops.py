@@ -25,9 +25,10 @@ class FlopsPerToken:
 
     def training(self, *, recomputed: bool = False) -> int:
         """Of one training step. What a utilisation counts is without recomputation; where activations are `recomputed`,
-        hardware does one forward pass more (Megatron-LM counts it: Narayanan et al. 2021, arXiv 2104.04473, section 5.1).
+        hardware does the forward pass of the layers, not of the head, once more (Megatron-LM counts it: Narayanan et al.
+        2021, arXiv 2104.04473, section 5.1).
         """
-        return (FORWARD + BACKWARD + recomputed) * self.forward
+        return (FORWARD + BACKWARD) * self.forward + recomputed * (self.forward - self.head)
 
 
 def flops_per_token(*, width: int, layers: int, keys: int, inner: int, vocabulary: int, tokens: int) -> FlopsPerToken:
