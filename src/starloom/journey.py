@@ -24,13 +24,26 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """A model of a journey as a revision of what is published: `step` trains it, `also` are names that follow it."""
+
+    model: str
+    revision: str
+    about: str
+    step: str
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Journey:
-    """What a recipe returns: the stages that are wanted. It walks upstream by itself."""
+    """What a recipe returns: the stages that are wanted, and what is published of them. It walks upstream by itself."""
 
     goals: tuple[Stage, ...]
+    revisions: tuple[Revision, ...] = ()
 
-    def __init__(self, *goals: Stage) -> None:
+    def __init__(self, *goals: Stage, revisions: tuple[Revision, ...] = ()) -> None:
         object.__setattr__(self, "goals", goals)
+        object.__setattr__(self, "revisions", revisions)
 
     def steps(self) -> dict[str, Stage]:
         """Step name → stage, upstream first. Raises ConfigError for two different stages of one name."""
@@ -97,7 +110,7 @@ class Journey:
                 done[id(stage)] = dataclasses.replace(now, **fields) if moved else now
             return done[id(stage)]
 
-        return Journey(*map(renewed, self.goals))
+        return Journey(*map(renewed, self.goals), revisions=self.revisions)
 
 
 def changed_field(owner: Any, keys: tuple[str, ...], text: str, where: str) -> Any:

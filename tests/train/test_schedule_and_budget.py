@@ -119,3 +119,9 @@ def test_calibration_leaves_out_the_first_steps_and_ends():
     assert calibration_steps(lambda: next(times), 3600) == [0.5] * int(AT_MOST_S / 0.5)
     slow = iter([100.0] * 100)
     assert len(calibration_steps(lambda: next(slow), 60)) == FEWEST
+
+
+def test_a_run_that_ends_before_its_course_is_the_beginning_of_the_whole_one():
+    whole, short = Schedule("cosine", warmup=0.02), Schedule("cosine", warmup=0.02, length=600)
+    assert [short.factor(step, 300) for step in range(300)] == [whole.factor(step, 600) for step in range(300)]
+    assert short.factor(299, 300) > 0.4

@@ -6,5 +6,9 @@ from starloom.registry import Registry
 
 RECIPES = Registry(
     "recipe",
-    {"corpus": "starloom.recipes.corpus:corpus", "quickstart": "starloom.recipes.quickstart:quickstart"},
+    {
+        "corpus": "starloom.recipes.corpus:corpus",
+        "quickstart": "starloom.recipes.quickstart:quickstart",
+        "santacoder": "starloom.recipes.santacoder:santacoder",
+    },
 )

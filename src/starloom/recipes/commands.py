@@ -23,6 +23,8 @@ from starloom.stage import Identities, Runtime, Stage, build, code_revision
 from starloom.store import MANIFEST, Built, Store
 from starloom.train.trackers import chosen
 
+HUB = "hub"  # folder of a store that holds what is published
+
 
 @dataclass(frozen=True)
 class GraphFlags:
@@ -148,12 +150,14 @@ def run(argv: Sequence[str]) -> int:
         return 0
     results = {name: built[id(one)] for name, one in journey.steps().items()}
     models = _link_models(store, recipe, results)
+    published = _publish(store, journey, results, recipe.rpartition(":")[2])
     if run_flags.json:
         print(
             json.dumps(
                 {
                     "recipe": recipe,
                     "models": {name: str(path) for name, path in models.items()},
+                    "published": published,
                     "steps": {name: _brief(one) for name, one in results.items()},
                 },
                 indent=2,
@@ -164,7 +168,11 @@ def run(argv: Sequence[str]) -> int:
         closing = one.closing(results[name])
         if closing:
             print(f"\n{closing}")
-    for path in models.values():
+    for model, revisions in published.items():
+        hub = store.root / HUB
+        print(f"\n{model}: {', '.join(revisions)}\n  HF_HUB_CACHE={hub} makes them load by name in transformers")
+        print(f"  starloom complete {model}@{next(iter(revisions))} --hub {hub} --prompt 'def read_lines(path):'")
+    for path in models.values() if not published else ():
         print(f"\nmodel: {path}\n  starloom complete {path} --prompt 'def read_lines(path):'")
     return 0
 
@@ -202,6 +210,23 @@ What the published runs take, beside what was published of them (parameters, tok
   starloom plan --all                                                 a table of all
   starloom plan santacoder --scale paper                              one, every term shown
   starloom plan starcoderbase-7b --hardware a100-80gb --devices 512   on other devices (--all --help: all flags)"""
+
+
+def _publish(store: Store, journey: Journey, results: dict[str, Built], recipe: str) -> dict[str, dict[str, str]]:
+    """Publish what the journey names, when all of it is built. Returns model → revision → commit."""
+    published: dict[str, dict[str, str]] = {}
+    for one in journey.revisions:
+        from starloom.hub import Card, publish
+        from starloom.train.checkpoint import kept
+
+        built = results[one.step]
+        commit = publish(
+            store.root / HUB, one.model, one.revision, built, kept(built), also=one.also,
+            about=Card(recipe=recipe, published="SantaCoder", about=one.about),
+        )  # fmt: skip
+        for revision in (one.revision, *one.also):
+            published.setdefault(one.model, {})[revision] = commit.id
+    return published
 
 
 def plan(argv: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ def corpus(
     published = LIKE[like]
     name = rules or like
     found = curate(
-        _spelled(sources), rule_set(name), opt_out, tagger, problems, problems_folder, published.near_dedup, seed
+        spelled(sources), rule_set(name), opt_out, tagger, problems, problems_folder, published.near_dedup, seed
     )
     settings: dict[str, Any] = {
         "layout": like,
@@ -137,6 +137,16 @@ class Curation:
         verdicts = (*self.verdicts, *more)
         return Mix(self.files, self.attributes, verdicts, self.groups, redact=self.secrets, **settings)
 
+    def with_rules(self, rules: tuple[Rule, ...], label: str) -> Curation:
+        """The same with other rules."""
+        language, license_, *_ = self.attributes
+        judged = Rules(self.files, language, license_, rules=rules, label=label)
+        return replace(self, verdicts=tuple(judged if isinstance(one, Rules) else one for one in self.verdicts))
+
+    def with_near_dedup(self, groups: NearDedup) -> Curation:
+        """The same with another way of telling near-duplicates."""
+        return replace(self, groups=tuple(groups if isinstance(one, NearDedup) else one for one in self.groups))
+
     def steps(self) -> tuple[Stage, ...]:
         """Everything, in recipe order."""
         return (self.files, *self.attributes, *self.verdicts, self.secrets, *self.groups)
@@ -177,7 +187,7 @@ def load_tagger(folder: str) -> Tagger:
     return load(folder)
 
 
-def _spelled(sources: str) -> str:
+def spelled(sources: str) -> str:
     """A file that is no archive and no table is a list."""
     path = Path(sources).expanduser()
     if path.is_file() and suffix_of(path) is None and not path.name.endswith(TABLES):

@@ -43,6 +43,7 @@ class Schedule:
     warmup_steps: int = 0  # at least so many steps
     decay: float = 0.4  # share of the steps after the warm-up in which a trapezoid falls
     floor: float = 0.0  # what the shape falls to
+    length: int = 0  # steps that the course is made for, where the run may end before; 0: the run's own
 
     def __post_init__(self) -> None:
         for name, value in (("warmup", self.warmup), ("decay", self.decay), ("floor", self.floor)):
@@ -50,6 +51,8 @@ class Schedule:
                 raise ConfigError(f"schedule.{name} is a share between 0 and 1, not {value}")
         if self.warmup_steps < 0:
             raise ConfigError(f"schedule.warmup_steps is {self.warmup_steps}; use 0 for none")
+        if self.length < 0:
+            raise ConfigError(f"schedule.length is {self.length} steps; use 0 for those of the run")
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
@@ -60,6 +63,7 @@ class Schedule:
 
     def factor(self, step: int, steps: int) -> float:
         """What to multiply the learning rates by at `step`, counted from 0, of a run of `steps`."""
+        steps = max(steps, self.length)
         warmup = min(steps, max(self.warmup_steps, round(self.warmup * steps)))
         if step < warmup:
             return (step + 1) / warmup
