@@ -68,6 +68,17 @@ def test_a_rate_that_every_file_shares_has_no_width(hits: int) -> None:
     assert intervals.ratio([hits] * 12, [40] * 12) == (hits / 40,) * 3
 
 
+@pytest.mark.parametrize("files", [2, 7, 60])
+def test_none_of_many_is_not_taken_for_never(stats: Any, files: int) -> None:
+    none = intervals.rate([0] * files, [3] * files)
+    theirs = stats.binomtest(0, files).proportion_ci(0.95, method="exact")
+    assert none == pytest.approx((0, theirs.low, theirs.high))
+    every = intervals.rate([3] * files, [3] * files)
+    assert every == pytest.approx((1, 1 - theirs.high, 1))
+    some = [1, 0] * files
+    assert intervals.rate(some, [3] * 2 * files) == intervals.ratio(some, [3] * 2 * files)
+
+
 def test_problems_of_one_file_widen_the_interval_where_they_stand_and_fall_together() -> None:
     alone = intervals.ratio([1, 0] * 100, [1] * 200)
     together = intervals.ratio([4, 0] * 25, [4] * 50)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from starloom.errors import ConfigError
-from starloom.evals import held_out, infilling
-from starloom.evals.intervals import CONFIDENCE, RESAMPLES, Interval, difference, over_seeds, ratio
+from starloom.evals.compared_runs import ALL, Run, common_files, common_lines, opened
+from starloom.evals.figures import Sure
+from starloom.evals.intervals import CONFIDENCE, RESAMPLES
 from starloom.report import comparison, plain
 from starloom.report.facts import json_lines
 from starloom.stage import Stage, Work
-from starloom.store import Built, Store, canonical_json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from starloom.store import Built, canonical_json
 
 SPEEDS = "speeds.json"
-ALL = "all"
-Sums = dict[Any, tuple[float, float]]  # of each file: what is counted, and what it is divided by
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +99,11 @@ class Compare(Stage):
                     "about": about.get(name, ""),
                     **facts_of(own, speeds),
                     "bits_per_byte": {
-                        language: sure.figure([run.bits(ids) for run in own]) for language, ids in files.items()
+                        language: sure.ratio([run.bits(ids) for run in own]) for language, ids in files.items()
                     },
                     "exact_match": {
                         mode: {
-                            language: sure.figure([run.hits(mode, found) for run in own])
+                            language: sure.rate([run.hits(mode, found) for run in own])
                             for language, found in by_language.items()
                         }
                         for mode, by_language in lines.items()
@@ -146,128 +140,6 @@ class Compare(Stage):
 
     def closing(self, built: Built) -> str:
         return comparison.render(json.loads(built.read_bytes(comparison.COMPARISON)))
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One trained model and what it scored."""
-
-    name: str
-    model: Built
-    files: Mapping[bytes, Mapping[str, Any]]  # id → row of `files.parquet`
-    lines: Mapping[str, Mapping[tuple[str, int], Mapping[str, Any]]]  # mode → (id, line) → row of `infilling.jsonl`
-
-    def bits(self, ids: Sequence[bytes]) -> Sums:
-        """What each file costs in bits, and the bytes that it has for the model."""
-        return {id_: (self.files[id_]["nats"] / math.log(2), self.files[id_]["model_bytes"]) for id_ in ids}
-
-    def answers(self, mode: str) -> bool:
-        return bool(self.lines.get(mode))
-
-    def hits(self, mode: str, lines: Sequence[tuple[str, int]]) -> Sums:
-        """Of each file, how many of its lines were answered exactly, and how many were asked for."""
-        hits: Counter[str] = Counter()
-        for line in lines:
-            hits[line[0]] += infilling.counts(self.lines[mode][line])
-        asked = Counter(id_ for id_, _ in lines)
-        return {id_: (hits[id_], asked[id_]) for id_ in sorted(asked)}
-
-
-@dataclass(frozen=True, slots=True)
-class Sure:
-    """Figures with intervals: over files where there is one seed, over seeds where there are more."""
-
-    seed: int
-    resamples: int
-    confidence: float
-
-    def figure(self, seeds: Sequence[Sums]) -> dict[str, Any]:
-        """A ratio of sums over files."""
-        if len(seeds) > 1:
-            return said(over_seeds([_ratio(sums) for sums in seeds], confidence=self.confidence), "seeds")
-        return said(self._over_files(ratio, seeds[0]), "files")
-
-    def difference(self, seeds: Sequence[Sums], base: Sequence[Sums]) -> dict[str, Any]:
-        """How much more than the base's it is, seed by seed where both have the same number of them, else file by file."""
-        if len(seeds) == len(base) > 1:
-            gaps = [_ratio(one) - _ratio(other) for one, other in zip(seeds, base, strict=True)]
-            return said(over_seeds(gaps, confidence=self.confidence), "seeds")
-        return said(self._over_files(difference, averaged(seeds), averaged(base)), "files")
-
-    def _over_files(self, interval: Callable[..., Interval], *sums: Sums) -> Interval:
-        columns = [[one[file][side] for file in sums[0]] for one in sums for side in (0, 1)]
-        return interval(*columns, seed=self.seed, resamples=self.resamples, confidence=self.confidence)
-
-
-def said(found: Interval, over: str) -> dict[str, Any]:
-    return {**found._asdict(), "over": over if found.low is not None else None}
-
-
-def _ratio(sums: Sums) -> float:
-    return math.fsum(above for above, _ in sums.values()) / math.fsum(below for _, below in sums.values())
-
-
-def averaged(seeds: Sequence[Sums]) -> Sums:
-    """The mean over seeds of each file's sums."""
-    return {
-        file: (statistics.fmean(one[file][0] for one in seeds), statistics.fmean(one[file][1] for one in seeds))
-        for file in seeds[0]
-    }
-
-
-def opened(names: Sequence[str], scores: Sequence[Built], infillings: Sequence[Built]) -> list[Run]:
-    """The runs. Raises ConfigError where an infilling is of another model than the score beside it."""
-    runs = []
-    for place, (name, score) in enumerate(zip(names, scores, strict=True)):
-        model = model_of(score)
-        lines: dict[str, dict[tuple[str, int], Mapping[str, Any]]] = {}
-        if infillings:
-            if model_of(infillings[place]).fingerprint != model.fingerprint:
-                raise ConfigError(
-                    f"compare.infillings[{place}] is of another model than compare.scores[{place}], '{name}'"
-                )
-            for row in json_lines(infillings[place], infilling.ROWS):
-                lines.setdefault(row["mode"], {})[row["id"], row["line"]] = row
-        table: pa.Table = score.table(held_out.FILES)
-        runs.append(Run(name, model, {row["id"]: row for row in table.to_pylist()}, lines))
-    return runs
-
-
-def model_of(score: Built) -> Built:
-    """The model that an evaluation is of; both lie in one store."""
-    return Built.open(Store(score.directory.parent).directory("", score.manifest["inputs"]["base"]))
-
-
-def common_files(runs: Sequence[Run]) -> tuple[dict[str, list[bytes]], list[str]]:
-    """The files that every model scored, of all languages and of each, and the languages, the largest first.
-
-    Raises ConfigError where there is none.
-    """
-    shared = sorted(set.intersection(*(set(run.files) for run in runs)))
-    shared = [id_ for id_ in shared if all(run.files[id_]["model_bytes"] > 0 for run in runs)]
-    if not shared:
-        raise ConfigError("no held-out file was scored by every model; compare models with the same held-out set")
-    sizes: Counter[str] = Counter()
-    for id_ in shared:
-        sizes[runs[0].files[id_]["language"]] += runs[0].files[id_]["size_bytes"]
-    languages = [name for name, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))]
-    by_language = {name: [id_ for id_ in shared if runs[0].files[id_]["language"] == name] for name in languages}
-    return {ALL: shared, **by_language}, languages
-
-
-def common_lines(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[str, int]]]]:
-    """Mode → language (or all) → the hidden lines that every model with this mode was asked for."""
-    found: dict[str, dict[str, list[tuple[str, int]]]] = {}
-    for mode in ("left_to_right", "infilling"):
-        asked = [run.lines[mode] for run in runs if run.answers(mode)]
-        if not asked:
-            continue
-        shared = sorted(set.intersection(*(set(lines) for lines in asked)))
-        own: dict[str, list[tuple[str, int]]] = {ALL: shared} if shared else {}
-        for line in shared:
-            own.setdefault(asked[0][line]["language"], []).append(line)
-        found[mode] = own
-    return {mode: own for mode, own in found.items() if own}
 
 
 def facts_of(runs: Sequence[Run], speeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -332,13 +204,13 @@ def notes(
     counts = sorted({len(own) for own in variants.values()})
     if counts == [1]:
         found.append(
-            f"One seed each: the {confidence:.0%} intervals are over held-out files (bootstrap), and say nothing of what "
+            f"One seed each: the {100 * confidence:.0f} % intervals are over held-out files (bootstrap), and say nothing of what "
             "another seed would have given."
         )
     else:
         seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         found.append(
-            f"{seeds} seeds each: means over seeds, with Student's {confidence:.0%} intervals of them; where a variant has "
+            f"{seeds} seeds each: means over seeds, with Student's {100 * confidence:.0f} % intervals of them; where a variant has "
             "one seed only, bootstrap intervals over held-out files."
         )
     scored = {len(run.files) for run in runs}
@@ -357,7 +229,7 @@ def notes(
     if tests > 1:
         found.append(
             f"A difference is marked with * where its interval excludes 0; of {tests} differences without any effect one "
-            f"would be marked with a chance of up to {1 - confidence**tests:.0%}."
+            f"would be marked with a chance of up to {100 - 100 * confidence**tests:.0f} %."
         )
     found.append("Speeds are of this machine; decoding is greedy and measured once for each architecture, in turns.")
     return found

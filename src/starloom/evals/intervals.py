@@ -57,6 +57,26 @@ def ratio(
     return Interval(whole, *percentiles(sums[:, 0] / sums[:, 1], confidence))
 
 
+def rate(
+    hits: Values,
+    asked: Values,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """A ratio of hits to what was asked, one of each a file.
+
+    Where every file has none, or all, drawing them again says nothing: the bounds are then those of a binomial that takes
+    each file for one trial (Clopper and Pearson 1934).
+    """
+    found = ratio(hits, asked, seed=seed, resamples=resamples, confidence=confidence)
+    if found.low is None or 0 < found.value < 1:
+        return found
+    reach = ((1 - confidence) / 2) ** (1 / len(hits))
+    return found._replace(high=1 - reach) if found.value == 0 else found._replace(low=reach)
+
+
 def difference(
     numerators: Values,
     denominators: Values,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -14,6 +15,7 @@ from starloom.report.show import table
 COMPARISON = "comparison.json"
 CARD = "comparison.md"
 ALL = "all"
+COLUMNS = 120
 MODES = {"left_to_right": "left-to-right", "infilling": "infilling"}
 Cells = list[str]
 Figure = Mapping[str, Any]
@@ -97,7 +99,7 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Cells, list[Cells]]]
     some = max((own[ALL] for own in found["lines"].values()), default=0)
     lines = f", {plain.several(some, 'line')} to guess" if some else ""
     yield (
-        f"{plain.several(found['files'], 'held-out file')}{lines}, {found['confidence']:.0%} intervals",
+        f"{plain.several(found['files'], 'held-out file')}{lines}, {100 * found['confidence']:.0f} % intervals",
         *scores(found),
     )
     if len(found["languages"]) > 1:
@@ -117,7 +119,9 @@ def render(found: Mapping[str, Any]) -> str:
             place for place in range(len(head)) if place not in left and "[" not in "".join(row[place] for row in rows)
         ]
         lines += [*([""] if lines else []), title, *table([head, *rows], right=right, indent="  ")]
-    return "\n".join([*lines, "", *found["notes"]])
+    for note in found["notes"]:
+        lines += ["", *textwrap.wrap(note, COLUMNS)]
+    return "\n".join(lines)
 
 
 def markdown(found: Mapping[str, Any]) -> str:
