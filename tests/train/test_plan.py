@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -274,13 +276,19 @@ def test_a_measured_product_is_its_operations_by_the_fastest_time() -> None:
 
 def test_a_run_in_brief_says_the_same_of_minutes_steps_and_tokens() -> None:
     config, gemm = PRESETS["quickstart"], 100e9
-    by_minutes = plan.brief(config, 512, 2048, Minutes(10), gemm)
-    tokens = 600 * plan.STEP_SHARE * gemm / config.flops_per_token(512)
+    by_minutes = plan.brief(config, 512, 2048, Minutes(10), "fp32", gemm)
+    tokens = 600 * plan.STEP_SHARE["fp32"] * gemm / config.flops_per_token(512)
     assert by_minutes.startswith("3.61M parameters, about ") and by_minutes.endswith(" 10 min here")
+    expected = by_minutes.replace("about ", "", 1).replace("10 min", "about 10 min")
     for budget in (Steps(round(tokens / 2048)), Tokens(round(tokens))):
-        assert plan.brief(config, 512, 2048, budget, gemm) == by_minutes.replace("about ", "", 1).replace(
-            "10 min", "about 10 min"
-        )
+        assert plan.brief(config, 512, 2048, budget, "fp32", gemm) == expected
+
+
+def test_plans_need_no_torch() -> None:
+    code = (
+        "import sys; from starloom.cli import dispatch; dispatch(['plan', '--all']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from starloom.errors import ConfigError, suggestion
@@ -96,6 +97,12 @@ def parse(text: str) -> Hardware:
     if missing:
         raise ConfigError(f"hardware '{text}' lacks {missing[0]}; such as 'peak=100e12,memory=24e9'")
     return Hardware(text, figures["peak"], figures.get("fp32", figures["peak"]), figures["memory"])
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's processors multiply bfloat16 in hardware, as Linux says."""
+    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def measured_gemm(size: int = 1024, repeats: int = 4, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
+from starloom.train.devices import cpu_has_bf16
 from starloom.train.settings import Precision
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = (
@@ -28,8 +29,7 @@ def has_bf16(device: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
-    flags = cpuinfo.read_text(errors="replace").split() if cpuinfo.is_file() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return cpu_has_bf16(cpuinfo)
 
 
 def choose_precision(wanted: Precision, device: str) -> Precision:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from starloom.errors import ConfigError
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.tokens.fim import FIM
-from starloom.train.budget import Budget, Minutes, Steps, Tokens, steps_in
-from starloom.train.devices import Hardware, Precision, measured_gemm
+from starloom.train.budget import Budget, Minutes, Steps, steps_in
+from starloom.train.devices import Hardware, Precision, cpu_has_bf16, measured_gemm
 from starloom.train.memory import NUMBERS, Layout, Memory, Recompute, elements, held, memory, optimizer_state
 from starloom.train.schedule import Schedule
 from starloom.train.settings import AnyOptimizer
@@ -270,27 +270,33 @@ def optimizer_name(optimizer: object) -> str:
     return type(optimizer).__name__.lower()
 
 
-# Of what the fp32 matrix product of this machine reaches, a training step on it reaches this share (docs/log.md, and
-# peers: 0.58 to 0.65 at 12M parameters).
-STEP_SHARE: Final = 0.6
-
-
+# Of what the fp32 matrix product of this machine reaches, a training step on it reaches so much: in fp32 0.58 to 0.65 at 12M
+# parameters, ours and peers; in bfloat16 where the processor has it 1.10 (the quickstart's size, docs/log.md: 541k tokens in 60 s).
+STEP_SHARE: Final = {"fp32": 0.6, "bf16": 1.1}
 _gemm_here = functools.cache(measured_gemm)  # once for all steps of a plan
 
 
-def brief(model: ModelConfig, context: int, tokens_a_step: int, budget: Budget, gemm: float | None = None) -> str:
+def brief(
+    model: ModelConfig,
+    context: int,
+    tokens_a_step: int,
+    budget: Budget,
+    precision: str = "auto",
+    gemm: float | None = None,
+) -> str:
     """A run on this machine in a few words: parameters, tokens, operations, minutes; `gemm` is its FLOP/s, else measured."""
-    speed = STEP_SHARE * (_gemm_here() if gemm is None else gemm)
+    fast = precision in ("auto", "bf16") and cpu_has_bf16()
+    speed = STEP_SHARE["bf16" if fast else "fp32"] * (_gemm_here() if gemm is None else gemm)
     each = model.flops_per_token(context)
     if isinstance(budget, Minutes):
         tokens, minutes = budget.minutes * 60 * speed / each, budget.minutes
     else:
         tokens = float(steps_in(budget, tokens_a_step) * tokens_a_step)
         minutes = tokens * each / speed / 60
-    about = "" if isinstance(budget, (Steps, Tokens)) else "about "
+    guess = ("about ", "") if isinstance(budget, Minutes) else ("", "about ")
     return (
-        f"{short(model.parameter_count())} parameters, {about}{short(tokens)} tokens, {tokens * each:.1e} FLOPs, "
-        f"{'' if isinstance(budget, Minutes) else 'about '}{minutes:.3g} min here"
+        f"{short(model.parameter_count())} parameters, {guess[0]}{short(tokens)} tokens, {tokens * each:.1e} FLOPs, "
+        f"{guess[1]}{minutes:.3g} min here"
     )
 
 
