@@ -220,9 +220,10 @@ def memory(model: ModelConfig, context: int, optimizer: str, layout: Layout) -> 
     both = d if layout.shard == "full" else 1
     state = optimizer_state(shapes, optimizer) + (numbers.master + numbers.master_gradients) * count
     one = layer_activations(model, context, layout)
-    kept = sizes.layers * one
-    if layout.recompute == "full":  # and the layer that is being computed again
-        kept += layer_activations(model, context, replace(layout, recompute="none"))
+    at_hand = layer_activations(
+        model, context, replace(layout, recompute="none")
+    )  # of the layer that is computed again
+    kept = (sizes.layers - 1) * one + at_hand
     tokens = layout.micro_batch * context
     ends = tokens * (2 * numbers.activations + sizes.dropout) * sizes.width  # the last norm, the head's input, one mask
     gathered = 0.0
