@@ -19,7 +19,7 @@ Numbers = npt.NDArray[np.float64]
 Values = Sequence[float] | npt.NDArray[np.generic]
 
 CONFIDENCE = 0.95
-RESAMPLES = 2000  # percentiles of a 95 % interval want 1,000 or more (Efron and Tibshirani 1993, section 14.3)
+RESAMPLES = 2000  # percentiles of a 95 % interval want 1,000 or more (Efron and Tibshirani 1993)
 _AT_ONCE = 1 << 22  # draws in memory together: 32 MB
 
 

@@ -101,5 +101,5 @@ def is_exact(truth: str, text: str) -> bool:
 
 def is_first_line(truth: str, text: str) -> bool:
     """Whether the first line of an answer that says anything is the line: the rule for a model that goes on from the prefix
-    alone and cannot know where the gap ends (InCoder, Fried et al. 2022, section 4.1: "left-to-right single")."""
+    alone and cannot know where the gap ends (InCoder, Fried et al. 2022: "left-to-right single")."""
     return next((line.strip() for line in text.split("\n") if line.strip()), "") == truth.strip()
