@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from starloom import cluster, errors, store
@@ -50,6 +51,7 @@ class Unit:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts: Facts = {}
+        self.sealed: dict[str, dict[str, Any]] = {}  # files that another process sealed, with size and SHA-256
 
     def path(self, name: str) -> Path:
         """Where to write the file that will lie at `name` in the stage's directory."""
@@ -149,7 +151,7 @@ class Work:
         folder = self._fresh_folder(unit)
         writing = Unit(folder)
         yield writing
-        self._commit(unit, folder, writing.facts, _seal_files(folder), scratch)
+        self._commit(unit, folder, writing.facts, seal_files(folder, writing.sealed), scratch)
 
     def forget(self, unit: str) -> None:
         """Remove a finished unit, its record first: an old checkpoint."""
@@ -210,13 +212,17 @@ class Work:
         return {name: entry for record in self._records.values() for name, entry in sorted(record["files"].items())}
 
 
-def _seal_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Force every file of a folder to the disk, and return name → bytes and SHA-256."""
+def seal_files(folder: Path, known: Mapping[str, dict[str, Any]] = MappingProxyType({})) -> dict[str, dict[str, Any]]:
+    """Force every file of a folder to the disk, and return name → bytes and SHA-256; of known ones, what is known."""
     sealed = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name in known:
+            sealed[name] = known[name]
+            continue
         store.fsync(path)
         size, digest = store.sha256_of(path)
-        sealed[path.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
+        sealed[name] = {"bytes": size, "sha256": digest}
     return sealed
 
 
@@ -224,4 +230,4 @@ def _run_unit(call: tuple[Callable[[Any, Path], Facts], Any, Path]) -> tuple[Fac
     function, arguments, folder = call
     with store.disk_errors(folder):
         facts = function(arguments, folder)
-        return facts, _seal_files(folder)
+        return facts, seal_files(folder)

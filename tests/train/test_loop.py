@@ -107,7 +107,7 @@ def test_too_many_such_steps_in_a_row_end_the_run_with_its_checkpoint_kept(tmp_p
     working = small.work(tmp_path, save_every_s=0)
     with pytest.raises(TrainingError, match="no finite gradient in 3 steps in a row, up to step 7"):
         small.train(small.job(), data, 20, working)
-    assert working.units() == ["step-00000005", "step-00000006"]
+    assert working.units() == ["resume-00000005", "resume-00000006"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):

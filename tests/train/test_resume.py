@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from small_job import Heard
 
 from starloom import store
 from starloom.errors import DiskFullError
-from starloom.train import Steps, checkpoint
+from starloom.train import Steps, checkpoint, parted_file
 from starloom.train.log import TIMES
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def test_sigkill_at_any_moment_changes_neither_weights_nor_log(packed, tmp_path)
     code = "import sys, small_stages as s; s.built(s.Path(sys.argv[1]), s.pretrain(budget=s.Steps(60)))"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
     process = subprocess.Popen([sys.executable, "-c", code, str(killed)], env=environment)
-    while process.poll() is None and len(list(killed.glob("pretrain-*/checkpoints/step-*"))) < 2:
+    while process.poll() is None and len(list(killed.glob("pretrain-*/resume/resume-*"))) < 2:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -133,7 +133,7 @@ def test_a_run_that_dies_at_any_write_sync_or_rename_goes_on(packed, straight, t
     assert cut > 12
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "log.jsonl", "record"])
+@pytest.mark.parametrize("name", ["weights-00000.safetensors", "optimizer-00000.safetensors", "log.jsonl", "record"])
 def test_one_flipped_bit_in_the_newest_checkpoint_makes_the_one_before_count(
     packed, straight, tmp_path, monkeypatch, name
 ):
@@ -141,14 +141,15 @@ def test_one_flipped_bit_in_the_newest_checkpoint_makes_the_one_before_count(
     with pytest.raises(Cut):
         small.built(copied(packed, tmp_path), small.pretrain())
     directory = run_directory(tmp_path)
-    newest = max(path.name for path in (directory / "checkpoints").iterdir())
-    path = directory / ".units" / f"{newest}.json" if name == "record" else directory / "checkpoints" / newest / name
+    newest = max(path.name for path in (directory / "resume").iterdir())
+    path = directory / ".units" / f"{newest}.json" if name == "record" else directory / "resume" / newest / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     heard = Heard()
     model = small.built(tmp_path, small.pretrain(), heard)
-    assert f"checkpoint {newest} is damaged: going on from step-00000006" in heard.lines
+    assert newest == "resume-00000007"
+    assert "the resume point after step 7 is damaged: going on from step 6" in heard.lines
     assert facts_of(model) == straight and model.verify() == []
 
 
@@ -156,12 +157,25 @@ def test_without_a_whole_checkpoint_training_begins_again_and_says_so(packed, st
     cut_after(monkeypatch, 5)
     with pytest.raises(Cut):
         small.built(copied(packed, tmp_path), small.pretrain())
-    for path in run_directory(tmp_path).glob("checkpoints/*/model.safetensors"):
+    for path in run_directory(tmp_path).glob("resume/*/weights-*.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     heard = Heard()
     model = small.built(tmp_path, small.pretrain(), heard)
-    assert "no checkpoint is whole: training begins again at step 0" in heard.lines
+    assert "no resume point is whole: training begins again at step 0" in heard.lines
     assert facts_of(model) == straight and model.verify() == []
+
+
+@dataclass(frozen=True)
+class Without(checkpoint.Saved):
+    """A resume point that lacks the tensors whose names begin so."""
+
+    key: str
+
+    def load(self, weights, optimizer):
+        super().load(weights, optimizer)
+        for name, tensor in {**{f"model.{name}": one for name, one in weights.items()}, **optimizer}.items():
+            if name.startswith(self.key):
+                tensor.detach().zero_()
 
 
 def dropped(saved, item):
@@ -171,16 +185,15 @@ def dropped(saved, item):
         return replace(saved, state=replace(saved.state, **{key: 0 if key != "step" else saved.state.step - 1}))
     if group == "log":
         return replace(saved, log=b"")
-    tensors = {name: t * 0 if name.startswith(key) else t for name, t in getattr(saved, group).items()}
-    return replace(saved, **{group: tensors})
+    return Without(saved.state, saved.log, saved.folder, key)
 
 
 STATE = [
-    "model:",
-    "optimizer:muon.momentum",
-    "optimizer:adamw.exp_avg.",
-    "optimizer:adamw.exp_avg_sq",
-    "optimizer:adamw.step",
+    "tensors:model.",
+    "tensors:muon.momentum",
+    "tensors:adamw.exp_avg.",
+    "tensors:adamw.exp_avg_sq",
+    "tensors:adamw.step",
     "state:step",
     "state:tokens",
     "log:",
@@ -206,24 +219,22 @@ def test_two_checkpoints_are_kept_and_none_when_the_run_is_complete(packed, tmp_
     with pytest.raises(Cut):
         small.built(copied(packed, tmp_path), small.pretrain())
     directory = run_directory(tmp_path)
-    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["step-00000008", "step-00000009"]
+    assert sorted(path.name for path in (directory / "resume").iterdir()) == ["resume-00000008", "resume-00000009"]
     small.built(tmp_path, small.pretrain())
-    assert not (directory / "checkpoints").exists() and not list((directory / ".units").glob("step-*"))
+    assert not (directory / "resume").exists() and not list((directory / ".units").glob("resume-*"))
 
 
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before(packed, straight, tmp_path, monkeypatch):
-    import safetensors.torch
-
-    def full(tensors, path):
-        if "step-00000005" in str(path):
+    def full(path, tensors):
+        if "resume-00000005" in str(path):
             raise OSError(errno.ENOSPC, "No space left on device")
-        plain(tensors, path)
+        plain(path, tensors)
 
-    plain = safetensors.torch.save_file
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    plain = parted_file.write
+    monkeypatch.setattr(parted_file, "write", full)
     with pytest.raises(DiskFullError, match="what was finished stays"):
         small.built(copied(packed, tmp_path), small.pretrain())
-    monkeypatch.setattr(safetensors.torch, "save_file", plain)
+    monkeypatch.setattr(parted_file, "write", plain)
     heard = Heard()
     assert facts_of(small.built(tmp_path, small.pretrain(), heard)) == straight
     assert "going on from step 4 of 12" in heard.lines

@@ -26,8 +26,9 @@ from starloom.stage import Work
 from starloom.train import hardware, heldout, sharding
 from starloom.train.ahead import Ahead, Ids
 from starloom.train.budget import calibration_steps
-from starloom.train.checkpoint import Checkpoints, State
+from starloom.train.checkpoint import Checkpoints, SaveModel, State
 from starloom.train.interrupt import Interrupt
+from starloom.train.keep import Keep
 from starloom.train.log import Row
 from starloom.train.looks import ALL, final_scores, heldout_key, look, looks
 from starloom.train.muon import Rows, qkv_blocks
@@ -56,6 +57,7 @@ class Job:
     loss_scale: LossScale  # of fp16
     threads: int
     device: str
+    keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Data:
     byte_lengths: npt.NDArray[np.int32]  # bytes of each token id
     heldout: Mapping[str, npt.NDArray[np.generic]]  # tokens by the name of their validation set; "" (ALL): all of them
     sampler: Sampler | None = None  # writes samples at each look
+    save_model: SaveModel | None = None  # writes a checkpoint that stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +96,17 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
     """
     progress = work.runtime.progress
     hardware.keep_freed_memory()
-    with hardware.repeatable(job.threads, job.device), Checkpoints(work) as checkpoints:
+    with (
+        hardware.repeatable(job.threads, job.device),
+        Checkpoints(work, ranks, lambda step: job.keep.at(step, steps), data.save_model) as checkpoints,
+    ):
         model, optimizer = fresh(job, ranks)
         weights: dict[str, Tensor] = dict(model.named_parameters())
         scaled = job.precision == "fp16"
         state, log_so_far = State(loss_scale=job.loss_scale.initial if scaled else 1.0), b""
         if (saved := checkpoints.newest()) is not None:
             state, log_so_far = saved.state, saved.log
-            load_weights(weights, saved.model)
-            optimizer.load(saved.optimizer)
+            saved.load(weights, optimizer.tensors())
             progress.line(f"going on from step {state.step:,} of {steps:,}")
         look_after = looks(steps, job.heldout.times) if len(data.heldout[ALL]) > 1 else set()
 
@@ -121,6 +126,7 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 loss, norm = gradients(model, ids, job, ranks, scale)
                 finite = math.isfinite(loss) and math.isfinite(norm)
                 overflow = scaled and not finite and math.isfinite(loss) and scale > job.loss_scale.least
+                checkpoints.before_update()
                 if finite:
                     optimizer.step(factor)
                 optimizer.zero_grad()
@@ -163,7 +169,7 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
 
                 stopping = ranks.any(interrupt.signal is not None)
-                if stopping or ranks.any(checkpoints.due()) or state.step == steps:
+                if stopping or ranks.any(checkpoints.due()) or job.keep.at(state.step, steps) or state.step == steps:
                     checkpoints.save(state, weights, optimizer.tensors(), watch.log)
                 if stopping:
                     checkpoints.wait()
@@ -186,16 +192,6 @@ def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
         qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
-
-
-@torch.no_grad()
-def load_weights(weights: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
-    """Copy saved tensors over a model's own. Raises TrainingError when they are another model's."""
-    differing = sorted(set(weights) ^ set(saved)) or [n for n in weights if weights[n].shape != saved[n].shape]
-    if differing:
-        raise TrainingError(f"the checkpoint's weights do not fit this model: '{differing[0]}' differs")
-    for name, tensor in weights.items():
-        tensor.copy_(saved[name])
 
 
 def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float]:

@@ -6,6 +6,7 @@ import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom.errors import ConfigError
@@ -17,12 +18,15 @@ from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
+from starloom.train.keep import Keep
 from starloom.train.log import LOG
 from starloom.train.schedule import Schedule
 from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision
 from starloom.train.trackers import LIVE, TENSORBOARD, write_curves
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from starloom.train.ahead import Ids
     from starloom.train.loop import Data, Job, Outcome
     from starloom.train.ranks import Ranks
@@ -40,6 +44,7 @@ class Pretrain(Stage):
     """
 
     version: ClassVar[int] = 2
+    collective: ClassVar[bool] = True
 
     packed: Stage | tuple[Stage, ...]
     model: ModelConfig = presets.QUICKSTART
@@ -55,6 +60,7 @@ class Pretrain(Stage):
     loss_scale: LossScale = LossScale()  # noqa: RUF009  (of fp16)
     patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
     heldout: Heldout = Heldout()  # noqa: RUF009
+    keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
     samples: int = 3  # written at each look; fewer tokens, or none, where they would cost more than 1 % of the run
 
@@ -74,10 +80,14 @@ class Pretrain(Stage):
 
     def produce(self, work: Work) -> None:
         from starloom.train.checkpoint import Checkpoints
+        from starloom.train.ranks import joined
 
-        facts = work.finished(MODEL)
+        ranks = joined(work.runtime)
+        facts = ranks.broadcast(work.finished(MODEL) if ranks.main else None)
         if facts is None:
-            facts = self._train(work)
+            facts = self._train(work, ranks)
+        if not ranks.main:
+            return
         Checkpoints(work).clear()
         for name in ("steps", "tokens", "skipped"):
             work.count(**{name: facts[name]})
@@ -90,14 +100,12 @@ class Pretrain(Stage):
                 work.count(validation_bits_per_byte={name: one["bits_per_byte"]})
             work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
-    def _train(self, work: Work) -> Facts:
-        from starloom.train import loop
-        from starloom.train.ranks import alone
+    def _train(self, work: Work, ranks: Ranks) -> Facts:
+        from starloom.train import loop, sharding
 
         packed = work.many("packed")
         dataset = open_packs(packed, self.mixture)
         config = self.fitted(dataset.vocabulary, dataset.context)
-        ranks = alone()
         size = self.batch * self.accumulate
 
         def batch(step: int, rank: int, ranks: int) -> Ids:
@@ -110,13 +118,17 @@ class Pretrain(Stage):
             context=dataset.context,
             byte_lengths=dataset.vocabulary.byte_lengths,
             heldout=held_out_sets(packed),
+            save_model=lambda folder, weights: save_model(folder, config, weights, dataset.vocabulary),
         )
-        resolved = work.resolve(lambda: self._resolve(config, data, work.runtime, ranks))
+        resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work.runtime, ranks)))
+        work.resolved = resolved
         say_what_differs(resolved, work.runtime)
-        job = self.job(config, resolved["precision"], resolved["threads"], resolved["device"])
+        threads = resolved["threads"] if resolved["ranks"] == work.runtime.ranks else work.runtime.threads
+        job = self.job(config, resolved["precision"], threads, resolved["device"])
         data = replace(data, sampler=self._sampler(packed, dataset.vocabulary, resolved, data.tokens_a_step))
         outcome = loop.train(job, data, resolved["steps"], work, ranks)
-        return self._write(work, outcome, dataset.vocabulary)
+        weights = sharding.gathered(outcome.model, ranks)
+        return ranks.broadcast(self._write(work, outcome, weights, dataset.vocabulary) if ranks.main else {})
 
     def cost(self) -> str:
         from starloom.tokens import Pack, TrainBPE
@@ -157,6 +169,7 @@ class Pretrain(Stage):
             loss_scale=self.loss_scale,
             threads=threads,
             device=device,
+            keep=self.keep,
         )
 
     def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime, ranks: Ranks) -> dict[str, Any]:
@@ -168,6 +181,7 @@ class Pretrain(Stage):
         found: dict[str, Any] = {
             "precision": precision,
             "threads": runtime.threads,
+            "ranks": runtime.ranks,
             "device": runtime.device,
             **hardware.describe(),
         }
@@ -191,17 +205,14 @@ class Pretrain(Stage):
         found = samples.openings(packed, self.samples, self.seed) if tokens else ()
         return samples.Sampler(found, vocabulary, tokens, self.seed) if found else None
 
-    def _write(self, work: Work, outcome: Outcome, vocabulary: Vocabulary) -> Facts:
+    def _write(self, work: Work, outcome: Outcome, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> Facts:
         """The finished model folder as one unit."""
-        from starloom.models import checkpoint
         from starloom.train.samples import SAMPLES, write_samples
 
         state = outcome.state
         scores = {name: {**asdict(one), "bits_per_byte": one.bits_per_byte} for name, one in outcome.scores.items()}
         with work.unit(MODEL) as unit:
-            checkpoint.save(unit.folder, outcome.model.config, dict(outcome.model.named_parameters()))
-            for name, content in vocabulary.files(max_length=outcome.model.config.context).items():
-                unit.path(name).write_bytes(content)
+            save_model(unit.folder, outcome.model.config, weights, vocabulary)
             shutil.copyfile(work.directory / LOG, unit.path(LOG))
             write_samples(work.directory / LOG, unit.path(SAMPLES))
             write_curves(work.directory / LOG, unit.folder / TENSORBOARD)
@@ -219,6 +230,15 @@ class Pretrain(Stage):
         return unit.facts
 
 
+def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> None:
+    """A model folder that `transformers` loads, its tokenizer in it."""
+    from starloom.models import checkpoint
+
+    checkpoint.save(folder, config, weights)
+    for name, content in vocabulary.files(max_length=config.context).items():
+        (folder / name).write_bytes(content)
+
+
 def lines_of(size: int, rank: int, ranks: int) -> slice:
     """The lines of a step's batch that one of several ranks computes. Raises ConfigError where they are not equally many."""
     if size % ranks:
@@ -233,8 +253,13 @@ def say_what_differs(resolved: dict[str, Any], runtime: Runtime) -> None:
     """Tell when a run goes on elsewhere than it began: what it keeps, and what may change its last bits."""
     from starloom.train import hardware
 
+    if resolved["ranks"] != runtime.ranks:
+        runtime.progress.line(
+            f"this run began with {resolved['ranks']} processes and goes on with {runtime.ranks}: its loss stays the same "
+            "but for rounding"
+        )
     for name in ("threads", "device"):
-        if resolved[name] != getattr(runtime, name):
+        if resolved["ranks"] == runtime.ranks and resolved[name] != getattr(runtime, name):
             runtime.progress.line(
                 f"this run began with {name} {resolved[name]} and keeps it, not {getattr(runtime, name)}: "
                 "its weights stay the same, bit for bit"

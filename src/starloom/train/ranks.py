@@ -1,11 +1,21 @@
-"""The processes that train one model together, as the loop sees them; here the one that trains alone."""
+"""The processes that train one model together, as the loop sees them; alone, all of it is free."""
 
 from __future__ import annotations
 
+import atexit
+import os
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
+
+from starloom.errors import ConfigError
+from starloom.stage import Runtime
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 Number = TypeVar("Number", float, Tensor)
 Value = TypeVar("Value")
@@ -13,29 +23,71 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """One process among those that share the batches. What it returns is the same on all of them."""
+    """One process among those that train together. What it returns is the same on all of them."""
 
     index: int = 0  # which part of each batch this process computes
     count: int = 1  # in how many parts
+    process: int = 0  # this process among all: several compute the same part where they share the matrices of a layer
+    processes: int = 1
+    mesh: DeviceMesh | None = None  # data × tensor
 
     @property
     def main(self) -> bool:
         """Whether this is the process that writes files and speaks."""
-        return self.index == 0
+        return self.process == 0
 
     def mean(self, value: Number) -> Number:
         """The mean over all processes."""
-        return value
+        if self.processes == 1:
+            return value
+        summed = value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(summed)
+        summed /= self.processes
+        return summed if isinstance(value, Tensor) else summed.item()
 
     def any(self, value: bool) -> bool:
         """Whether it is so in one of the processes."""
-        return value
+        if self.processes == 1:
+            return value
+        found = torch.tensor(int(value))
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
 
     def broadcast(self, value: Value) -> Value:
         """The value of the main process."""
-        return value
+        if self.processes == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]
 
 
 def alone() -> Ranks:
     """One process, which computes whole batches."""
     return Ranks()
+
+
+def joined(runtime: Runtime) -> Ranks:
+    """This process among those of its launch, once all of them are here. They stay together until they end.
+
+    Raises ConfigError for tensor parallelism over what is no divisor of the processes.
+    """
+    tensor = runtime.tensor_parallel
+    if runtime.ranks % tensor:
+        raise ConfigError(
+            f"--tensor-parallel {tensor} does not divide {runtime.ranks} processes; use a divisor, and start the "
+            "processes with torchrun --nproc-per-node"
+        )
+    if runtime.ranks == 1:
+        return alone()
+    from torch.distributed.device_mesh import init_device_mesh
+
+    device = runtime.device.partition(":")[0]
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not dist.is_initialized():
+        # what is small, and what the processes say to each other, goes over gloo; gradients and weights over nccl
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    mesh = init_device_mesh(device, (runtime.ranks // tensor, tensor), mesh_dim_names=("data", "tensor"))
+    return Ranks(mesh["data"].get_local_rank(), runtime.ranks // tensor, dist.get_rank(), runtime.ranks, mesh)
