@@ -24,20 +24,34 @@ class Block(NamedTuple):
 
     queries: slice
     keys: slice
-    mask_TS: Tensor | None  # which keys each query sees; None: all, or where `causal` those up to its own
+    mask_TS: (
+        Tensor | None
+    )  # which keys each query sees, or [B, 1, T, S]; None: all, or where `causal` those up to its own
     causal: bool
 
 
 def attention(
-    q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float, window: int | None = None, dropout: float = 0.0
+    q_BTNH: Tensor,
+    k_BTKH: Tensor,
+    v_BTKH: Tensor,
+    scale: float,
+    window: int | None = None,
+    dropout: float = 0.0,
+    documents_BT: Tensor | None = None,
 ) -> Tensor:
-    """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, at most `window` of them, [B, T, N, H]."""
+    """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, at most `window` of them, [B, T, N, H].
+
+    Where `documents_BT` numbers the documents of a sequence, no query sees a token of another document.
+    """
     tokens = q_BTNH.shape[1]
     if q_BTNH.requires_grad and q_BTNH.device.type == "cpu" and not dropout and tokens <= LONGEST:
         # twice as fast as torch's on a CPU, gradients included
-        return causal_attention(q_BTNH, k_BTKH, v_BTKH, scale, window)
+        return causal_attention(q_BTNH, k_BTKH, v_BTKH, scale, window, documents_BT)
     q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BTKH, v_BTKH))
-    return attend(q, k, v, scale, blocks(tokens, tokens, window, q.device), dropout).transpose(1, 2)
+    parts = blocks(tokens, tokens, window, q.device)
+    if documents_BT is not None:
+        parts = [_apart(part, window, documents_BT) for part in parts]
+    return attend(q, k, v, scale, parts, dropout).transpose(1, 2)
 
 
 def attend(
@@ -71,7 +85,9 @@ def blocks(queries: int, tokens: int, window: int | None, device: torch.device) 
 def _seen(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, scale: float, part: Block, dropout: float) -> Tensor:
     batch, heads, queries, size = q_BNTH.shape
     kv_heads = k_BKSH.shape[1]
-    if queries == 1:  # the queries of one key head are the rows of one product: no mask, no copies of the keys
+    if (
+        queries == 1 and part.mask_TS is None
+    ):  # the queries of one key head are the rows of one product: no mask, no copies of the keys
         q_BKGH = q_BNTH.view(batch, kv_heads, heads // kv_heads, size)
         y_BKGH = F.scaled_dot_product_attention(q_BKGH, k_BKSH, v_BKSH, dropout_p=dropout, scale=scale)
         return y_BKGH.reshape(batch, heads, 1, size)
@@ -79,6 +95,14 @@ def _seen(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, scale: float, part: Bl
         q_BNTH, k_BKSH, v_BKSH, attn_mask=part.mask_TS, dropout_p=dropout, is_causal=part.causal, scale=scale,
         enable_gqa=kv_heads < heads,
     )  # fmt: skip
+
+
+def _apart(part: Block, window: int | None, documents_BT: Tensor) -> Block:
+    """A block of a whole sequence whose queries see their own document only."""
+    queries, keys = part.queries, part.keys
+    seen_TS = _visible(queries.start, queries.stop, keys.start, window, documents_BT.device)
+    same_BTS = documents_BT[:, queries, None] == documents_BT[:, None, keys]
+    return Block(queries, keys, (seen_TS & same_BTS)[:, None], causal=False)
 
 
 def _visible(start: int, end: int, oldest: int, window: int | None, device: torch.device) -> Tensor:

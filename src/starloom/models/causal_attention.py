@@ -19,19 +19,34 @@ BLOCK: Final = 64  # queries at once; measured on Zen 4: 128 take 1.1 times as l
 LONGEST: Final = 2048  # tokens: beyond, the probabilities of a layer outgrow what a small machine can spare
 
 
-def causal_attention(q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float, window: int | None = None) -> Tensor:
+def causal_attention(
+    q_BTNH: Tensor,
+    k_BTKH: Tensor,
+    v_BTKH: Tensor,
+    scale: float,
+    window: int | None = None,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
     """softmax(scale · q·kᵀ) · v over the tokens up to each query's own, [B, T, N, H], in the type of q; at most the last
-    `window` of them.
+    `window` of them, and only those of its own document where documents are numbered.
 
     Scores are rounded to that type; the softmax works in at least float32 inside.
     """
-    attended: Tensor = _CausalAttention.apply(q_BTNH, k_BTKH, v_BTKH, scale, window)  # type: ignore[no-untyped-call]
+    attended: Tensor = _CausalAttention.apply(q_BTNH, k_BTKH, v_BTKH, scale, window, documents_BT)  # type: ignore[no-untyped-call]
     return attended
 
 
 class _CausalAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q_BTNH: Tensor, k_BTKH: Tensor, v_BTKH: Tensor, scale: float, window: int | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        q_BTNH: Tensor,
+        k_BTKH: Tensor,
+        v_BTKH: Tensor,
+        scale: float,
+        window: int | None,
+        documents_BT: Tensor | None,
+    ) -> Tensor:
         heads = k_BTKH.shape[2]
         q, k, v = _by_head(q_BTNH * scale, heads), _by_head(k_BTKH, heads), _by_head(v_BTKH, heads)
         y = torch.empty_like(q)
@@ -46,6 +61,9 @@ class _CausalAttention(torch.autograd.Function):
             if oldest < end - window:  # and so is what has left the window of some of these queries
                 hidden = torch.ones(queries, end - oldest, dtype=torch.bool, device=q.device)
                 by_query.masked_fill_(hidden.tril(start - oldest - window)[:, None], -torch.inf)
+            if documents_BT is not None:
+                others_BtS = documents_BT[:, start:end, None] != documents_BT[:, None, oldest:end]
+                by_query.masked_fill_(others_BtS.repeat_interleave(heads, 0)[:, :, None], -torch.inf)
             p = torch.softmax(scores, -1)
             y[:, start:end] = _by_query(torch.bmm(p, v[:, oldest:end, 0]), end - start)
             blocks.append(p)
@@ -55,7 +73,7 @@ class _CausalAttention(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dy_BTNH: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, dy_BTNH: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         q, k, v, *blocks = ctx.saved_tensors
         dy = _by_head(dy_BTNH, ctx.heads)
         wide = torch.promote_types(q.dtype, torch.float32)  # what several blocks add to
@@ -72,7 +90,7 @@ class _CausalAttention(torch.autograd.Function):
             dk[:, oldest:end] += torch.bmm(ds.mT, q_rows)
             dv[:, oldest:end] += torch.bmm(p.mT, dy_rows)
         dk, dv = dk.to(k.dtype)[:, :, None], dv.to(v.dtype)[:, :, None]
-        return _back(dq, ctx.heads), _back(dk, ctx.heads), _back(dv, ctx.heads), None, None
+        return _back(dq, ctx.heads), _back(dk, ctx.heads), _back(dv, ctx.heads), None, None, None
 
 
 def _by_head(x_BTNH: Tensor, heads: int) -> Tensor:

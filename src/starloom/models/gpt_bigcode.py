@@ -38,12 +38,13 @@ class Attention(nn.Module):
         q, k, v = qkv.view(*qkv.shape[:-1], heads, 3, size).unbind(-2)
         return q, k, v
 
-    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None, documents: Tensor | None = None) -> Tensor:
         q, k, v = self.heads(self.c_attn(x))
         if past is not None:
             y = past.attend(self.layer, q, k, v, self.scale)
         else:
-            y = attention(q, k, v, self.scale, dropout=self.config.attn_pdrop if self.training else 0.0)
+            dropout = self.config.attn_pdrop if self.training else 0.0
+            y = attention(q, k, v, self.scale, dropout=dropout, documents_BT=documents)
         projected: Tensor = self.c_proj(y.flatten(-2))
         return projected
 
@@ -70,9 +71,9 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None, documents: Tensor | None = None) -> Tensor:
         training = self.training and past is None
-        x = x + F.dropout(self.attn(self.ln_1(x), past), self.dropout, training)
+        x = x + F.dropout(self.attn(self.ln_1(x), past, documents), self.dropout, training)
         return x + F.dropout(self.mlp(self.ln_2(x)), self.dropout, training)
 
 
@@ -85,11 +86,13 @@ class Transformer(nn.Module):
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
 
-    def forward(self, ids: Tensor, positions: Tensor, past: Past | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, positions: Tensor, past: Past | None = None, documents: Tensor | None = None
+    ) -> Tensor:
         x = self.wte(ids) + self.wpe(positions)
         x = F.dropout(x, self.dropout, self.training and past is None)
         for block in self.h:
-            x = block(x, past)
+            x = block(x, past, documents)
         normed: Tensor = self.ln_f(x)
         return normed
 

@@ -53,26 +53,33 @@ class LanguageModel(nn.Module):
         """The output matrix: the token embedding where they are tied."""
         return self.embedding_VD if self.config.tie_word_embeddings else self.lm_head.weight
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
-        """What the head reads, [B, T, D]. Raises GenerationError when T exceeds the context."""
+    def hidden(self, ids_BT: Tensor, end_of_document: int | None = None) -> Tensor:
+        """What the head reads, [B, T, D]. With an end of document no token sees what lies behind one that came before it;
+        positions are those in the sequence all the same. Raises GenerationError when T exceeds the context."""
         tokens, most = ids_BT.shape[1], self.config.context
         if tokens > most:
             raise GenerationError(f"{tokens} tokens exceed the model's context of {most}; cut the sequence")
-        hidden_BTD: Tensor = self.body(ids_BT, torch.arange(tokens, device=ids_BT.device))
+        positions_T = torch.arange(tokens, device=ids_BT.device)
+        if end_of_document is None:
+            hidden_BTD: Tensor = self.body(ids_BT, positions_T)
+        else:
+            ends_BT = (ids_BT == end_of_document).int()
+            hidden_BTD = self.body(ids_BT, positions_T, documents=ends_BT.cumsum(1) - ends_BT)
         return hidden_BTD
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Logits of every position, [B, T, V]."""
         return linear(self.hidden(ids_BT), self.head_VD)
 
-    def loss(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def loss(self, ids_BT: Tensor, targets_BT: Tensor, end_of_document: int | None = None) -> Tensor:
         """Mean cross-entropy in nats of the targets (already shifted by the caller; -100 is left out), for training."""
-        return cross_entropy(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten())
+        return cross_entropy(self.hidden(ids_BT, end_of_document).flatten(0, 1), self.head_VD, targets_BT.flatten())
 
     @torch.no_grad()
-    def token_losses(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def token_losses(self, ids_BT: Tensor, targets_BT: Tensor, end_of_document: int | None = None) -> Tensor:
         """Cross-entropy in nats of each target, [B, T], 0 where it is -100, for evaluation: no gradients."""
-        return token_losses(self.hidden(ids_BT).flatten(0, 1), self.head_VD, targets_BT.flatten()).view_as(targets_BT)
+        hidden_MD = self.hidden(ids_BT, end_of_document).flatten(0, 1)
+        return token_losses(hidden_MD, self.head_VD, targets_BT.flatten()).view_as(targets_BT)
 
     def step(
         self, batch: Sequence[tuple[int, Ids]], cache: Cache, every: bool | Sequence[bool] = False

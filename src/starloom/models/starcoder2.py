@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.v_proj = Linear(width, keys, bias=config.use_bias)
         self.o_proj = Linear(width, width, bias=config.use_bias)
 
-    def forward(self, x: Tensor, turn: Turn, past: Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, past: Past | None = None, documents: Tensor | None = None) -> Tensor:
         size = self.config.head_size
         q, k, v = (linear(x).unflatten(-1, (-1, size)) for linear in (self.q_proj, self.k_proj, self.v_proj))
         q, k = turned(q, turn), turned(k, turn)
@@ -54,7 +54,7 @@ class Attention(nn.Module):
             y = past.attend(self.layer, q, k, v, self.scale)
         else:
             dropout = self.config.attention_dropout if self.training else 0.0
-            y = attention(q, k, v, self.scale, self.config.sliding_window, dropout)
+            y = attention(q, k, v, self.scale, self.config.sliding_window, dropout, documents)
         projected: Tensor = self.o_proj(y.flatten(-2))
         return projected
 
@@ -81,9 +81,9 @@ class Layer(nn.Module):
         self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
         self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
 
-    def forward(self, x: Tensor, turn: Turn, past: Past | None = None) -> Tensor:
+    def forward(self, x: Tensor, turn: Turn, past: Past | None = None, documents: Tensor | None = None) -> Tensor:
         training = self.training and past is None
-        x = x + F.dropout(self.self_attn(self.input_layernorm(x), turn, past), self.dropout, training)
+        x = x + F.dropout(self.self_attn(self.input_layernorm(x), turn, past, documents), self.dropout, training)
         return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, training)
 
 
@@ -95,12 +95,14 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.norm_epsilon)
 
-    def forward(self, ids: Tensor, positions: Tensor, past: Past | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, positions: Tensor, past: Past | None = None, documents: Tensor | None = None
+    ) -> Tensor:
         x = self.embed_tokens(ids)
         x = F.dropout(x, self.config.embedding_dropout, self.training and past is None)
         angles = turn(positions, self.config.head_size, self.config.rope_theta, x.dtype)
         for layer in self.layers:
-            x = layer(x, angles, past)
+            x = layer(x, angles, past, documents)
         normed: Tensor = self.norm(x)
         return normed
 

@@ -50,11 +50,13 @@ def score(
     context: int,
     bound: int | None = None,
     advance: Callable[[int], object] = lambda tokens: None,
+    end_of_document: int | None = None,
 ) -> Score:
-    """Score a split with windows of `context` tokens, no token seen from outside its window."""
+    """Score a split with windows of `context` tokens, no token seen from outside its window, nor with an end of document
+    one from behind it."""
     starts = window_starts(len(tokens), context, bound)
     nats, predicted, in_bytes = 0.0, 0, 0
-    for _, targets, losses_BT in _losses(model, tokens, byte_lengths, context, starts):
+    for _, targets, losses_BT in _losses(model, tokens, byte_lengths, context, starts, end_of_document):
         nats += losses_BT.double().sum().item()
         predicted += targets.size
         in_bytes += int(byte_lengths[targets].sum(dtype=np.int64))
@@ -86,6 +88,7 @@ def _losses(
     byte_lengths: npt.NDArray[np.int32],
     context: int,
     starts: list[int],
+    end_of_document: int | None = None,
 ) -> Iterator[tuple[int, npt.NDArray[np.int64], torch.Tensor]]:
     """(first token of the windows, the ids that they predict, what each of these costs in nats), some windows at once."""
     device = next(model.parameters()).device
@@ -98,7 +101,7 @@ def _losses(
                 f"the held-out tokens hold {ids.max()}, which a vocabulary of {len(byte_lengths):,} has not; "
                 "`starloom verify` finds the damaged file"
             )
-        yield first, ids[:, 1:], model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:])
+        yield first, ids[:, 1:], model.token_losses(ids_BT[:, :-1], ids_BT[:, 1:], end_of_document)
     model.train(was_training)
 
 
