@@ -37,13 +37,13 @@ def test_each_variant_of_santacoder_differs_from_the_base_in_what_its_card_says(
     expected = {name: set[str]() for name in VARIANTS} | {
         "mha": {"model"},
         "no-fim": {"fim"},
-        "final": {"steps", "decay_steps"},
+        "final": {"steps", "schedule"},
     }
     found = {name: differing(one, base) for name, one in zip(VARIANTS, compared.variants(), strict=True)}
     assert found == expected
     assert PUBLISHED["santacoder-mha"].run.model == SANTACODER_MHA
     assert PUBLISHED["santacoder-no-fim"].run.fim == FIM(0.0, 0.5)
-    assert PUBLISHED["santacoder"].run.steps == 2 * base.run.steps == base.run.decay_steps
+    assert PUBLISHED["santacoder"].run.steps == 2 * base.run.steps == base.run.schedule.length
 
 
 @pytest.mark.parametrize("name", [name for name, one in PUBLISHED.items() if one.run.padded is None])
@@ -53,6 +53,7 @@ def test_pretrain_takes_the_settings_of_a_published_run(name: str) -> None:
     stage = Pretrain(Tokens(), **published.plan.pretrain())
     assert stage.batch * stage.accumulate == run.batch
     assert stage.batch == layout.data * layout.micro_batch  # each copy of the model takes a micro-batch at a time
+    assert stage.keep.every == (run.save_every or 0)
     assert (stage.model, stage.optimizer, stage.budget) == (run.model, run.optimizer, Steps(run.steps))
 
 

@@ -92,7 +92,7 @@ def _variant(name: str, about: str, run: Run) -> Published:
     )  # fmt: skip
 
 
-_EXPERIMENT = replace(_SANTACODER, steps=300_000, decay_steps=600_000)
+_EXPERIMENT = replace(_SANTACODER, steps=300_000, schedule=replace(_SANTACODER.schedule, length=600_000))
 _SANTACODERS = (
     Published(
         "santacoder", "revisions final and main: stronger near-deduplication and comments, twice the steps",

@@ -12,6 +12,7 @@ from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, Steps, steps_in
 from starloom.train.devices import Hardware, Precision, cpu_has_bf16, measured_gemm
+from starloom.train.keep import Keep
 from starloom.train.memory import NUMBERS, Layout, Memory, Recompute, elements, held, memory, optimizer_state
 from starloom.train.schedule import Schedule
 from starloom.train.settings import AnyOptimizer
@@ -110,8 +111,12 @@ class Run:
     fim: FIM = FIM()  # noqa: RUF009  (frozen)
     clip: float | None = 1.0
     save_every: int | None = None  # steps between checkpoints
-    decay_steps: int | None = None  # of the schedule, where it was made for another length than this run's
     padded: int | None = None  # tokens, where sequences of a fine-tune are padded to the context: the most they can be
+
+    @property
+    def decay_steps(self) -> int | None:
+        """Steps that its schedule was made for, where they are not its own."""
+        return self.schedule.length or None
 
     @property
     def tokens(self) -> int:
@@ -189,6 +194,7 @@ class Plan:
             "budget": Steps(run.steps),
             "batch": run.batch // self.accumulate,
             "accumulate": self.accumulate,
+            "keep": Keep(run.save_every or 0),
             **{name: getattr(run, name) for name in own},
         }
 
