@@ -216,6 +216,17 @@ def test_the_page_shows_the_variants_and_their_intervals(made: Made) -> None:
         assert comparison.interval(one["bits_per_byte"]["all"]) in html
 
 
+def test_the_curve_of_a_run_ends_in_its_own_score(made: Made) -> None:
+    bases = tuple(score.base for score in made.scores[:2])
+    page = report.Report((*bases, *made.scores, made.stage))
+    built = dict(zip(("page", "mha", "no-fim"), untrained.built([page, *made.scores[:2]], made.where), strict=True))
+    html = built["page"].read_bytes("report.html").decode()
+    for name in ("mha", "no-fim"):
+        score = json.loads(built[name].read_bytes("results.json"))["bits_per_byte"]["model"]
+        assert f"held out {score:.3f}" in html
+    assert "Held-out text, bits per byte" not in html  # each has its row in the comparison
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -216,11 +216,13 @@ def notes(
     scored = {len(run.files) for run in runs}
     if scored != {len(files[ALL])}:
         found.append(f"Of up to {max(scored):,} files that a model scored, the {len(files[ALL]):,} that all did count.")
-    if any(run.answers("left_to_right") for run in runs):
+    settings = next((row["settings"] for run in runs for own in run.lines.values() for row in own.values()), None)
+    if settings:
         found.append(
-            "Exact match: single lines of held-out functions, by the recipe of SantaCoder's infilling task (25 tokens, "
-            "temperature 0.2, top-p 0.95, one sample); derived from other code, so not comparable with published figures. "
-            "From left to right the first line of the answer counts, a middle as a whole."
+            "Exact match: single lines of held-out functions, by the recipe of SantaCoder's infilling task "
+            f"({settings['max_tokens']} tokens, temperature {settings['temperature']:g}, top-p {settings['top_p']:g}, one "
+            "sample); derived from other code, so not comparable with published figures. From left to right the first line of "
+            "the answer counts, a middle as a whole."
         )
     never = [name for name, own in variants.items() if any(run.lines and not run.answers("infilling") for run in own)]
     if never:
@@ -228,8 +230,8 @@ def notes(
     tests = len(variants) - 1
     if tests > 1:
         found.append(
-            f"A difference is marked with * where its interval excludes 0; of {tests} differences without any effect one "
-            f"would be marked with a chance of up to {100 - 100 * confidence**tests:.0f} %."
+            f"A difference is marked with * where its interval excludes 0. Were there no differences at all, chance would mark "
+            f"one or more of {tests} in {100 - 100 * confidence**tests:.0f} % of such tables."
         )
     found.append("Speeds are of this machine; decoding is greedy and measured once for each architecture, in turns.")
     return found

@@ -98,17 +98,26 @@ def page_facts(steps: Steps, described: Sequence[Corpus]) -> dict[str, Any]:
     """Everything that the template shows."""
     packs = [facts.packed_tokens(steps, pack) for pack in steps.of("pack")]
     runs = [facts.training_run(built) for built in steps.of("model")]
+    compared = {one.fingerprint for built in steps.of("comparison") for one in steps.inputs(built, "scores")}
     results = {built.name: facts.scores(built) for built in steps.of("scores")}
     completions = [row for built in steps.of("completions") for row in facts.json_lines(built, "completions.jsonl")]
     lines = [facts.step_line(built) for built in steps.all]
     return {
         "tiles": tiles(described, packs, runs, results, sum(line.seconds for line in lines)),
-        "scores": {name: one for name, one in results.items() if "bits_per_byte" in one},
+        "scores": {
+            built.name: results[built.name]
+            for built in steps.of("scores")
+            if "bits_per_byte" in results[built.name] and built.fingerprint not in compared
+        },
         "steps": lines,
         "slowest": max((line.seconds for line in lines), default=0.0),
         "corpora": [corpus_facts(corpus) for corpus in described],
         "packs": packs,
-        "runs": [run_facts(run, results) for run in runs if run.rows],
+        "runs": [
+            run_facts(run, scores_of(steps, built))
+            for run, built in zip(runs, steps.of("model"), strict=True)
+            if run.rows
+        ],
         "comparisons": [
             comparison.page_facts(json.loads(built.read_bytes(comparison.COMPARISON)))
             for built in steps.of("comparison")
@@ -189,6 +198,13 @@ def largest(counted: Mapping[str, Amount], most: int = LARGEST) -> dict[str, Any
     ordered = sorted(counted.items(), key=lambda item: (-item[1].kept_bytes, -item[1].size_bytes, item[0]))
     peak = max((amount.size_bytes for amount in counted.values()), default=0)
     return {"lines": ordered[:most], "of": len(ordered), "peak": peak}
+
+
+def scores_of(steps: Steps, model: Built) -> dict[str, Any]:
+    """What evaluations say of a model: of those that were built from it, or of all where none was."""
+    every = steps.of("scores")
+    own = [built for built in every if model in steps.inputs(built, "model")]
+    return {built.name: facts.scores(built) for built in own or every}
 
 
 def run_facts(run: Run, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
