@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from starloom.models.config import GPTBigCodeConfig
 from starloom.progress import Progress
@@ -33,9 +34,16 @@ JOB = Job(
     heldout=Heldout(times=2, quick_tokens=32),
     precision="fp32",
     loss_scale=LossScale(),
+    spike=None,
+    document_mask=False,
     threads=1,
     device="cpu",
 )
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two models have the same weights, bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 class Heard(Progress):

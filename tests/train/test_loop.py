@@ -105,7 +105,7 @@ def test_a_step_with_nan_is_skipped_counted_and_changes_no_weight(tmp_path, pois
 def test_too_many_such_steps_in_a_row_end_the_run_with_its_checkpoint_kept(tmp_path, poison):
     data = small.data(batch=poisoned({4, 5, 6}), heldout={"": np.zeros(0, np.uint16)})
     working = small.work(tmp_path, save_every_s=0)
-    with pytest.raises(TrainingError, match="no finite gradient in 3 steps in a row, up to step 7"):
+    with pytest.raises(TrainingError, match=r"3 steps in a row without a gradient to use .*, up to step 7.*--step 5`"):
         small.train(small.job(), data, 20, working)
     assert working.units() == ["resume-00000005", "resume-00000006"]
 

@@ -26,7 +26,7 @@ class Block(NamedTuple):
     keys: slice
     mask_TS: (
         Tensor | None
-    )  # which keys each query sees, or [B, 1, T, S]; None: all, or where `causal` those up to its own
+    )  # which keys each query sees, also as [B, 1, T, S]; None: all, or if `causal` those up to its own
     causal: bool
 
 
@@ -85,9 +85,8 @@ def blocks(queries: int, tokens: int, window: int | None, device: torch.device) 
 def _seen(q_BNTH: Tensor, k_BKSH: Tensor, v_BKSH: Tensor, scale: float, part: Block, dropout: float) -> Tensor:
     batch, heads, queries, size = q_BNTH.shape
     kv_heads = k_BKSH.shape[1]
-    if (
-        queries == 1 and part.mask_TS is None
-    ):  # the queries of one key head are the rows of one product: no mask, no copies of the keys
+    # the queries of one key head are the rows of one product: no mask, no copies of the keys
+    if queries == 1 and part.mask_TS is None:
         q_BKGH = q_BNTH.view(batch, kv_heads, heads // kv_heads, size)
         y_BKGH = F.scaled_dot_product_attention(q_BKGH, k_BKSH, v_BKSH, dropout_p=dropout, scale=scale)
         return y_BKGH.reshape(batch, heads, 1, size)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from starloom.models.causal_lm import CausalLM
 from starloom.stage import Work
 from starloom.train import heldout
-from starloom.train.step import computing
+from starloom.train.step import computing, mask_at
 
 if TYPE_CHECKING:
     from starloom.train.loop import Data, Job
@@ -29,7 +29,7 @@ def looks(steps: int, times: int) -> set[int]:
 def look(model: CausalLM, data: Data, job: Job) -> dict[str, heldout.Score]:
     """A quick look: on a part of the text, in the precision of the training."""
     with computing(job):
-        return scores(model, data, job.heldout.quick_tokens)
+        return scores(model, data, job, job.heldout.quick_tokens)
 
 
 def final_scores(model: CausalLM, data: Data, job: Job, work: Work) -> dict[str, heldout.Score]:
@@ -38,18 +38,28 @@ def final_scores(model: CausalLM, data: Data, job: Job, work: Work) -> dict[str,
     if tokens < 2:
         return {}
     with work.runtime.progress.task("held out", min(tokens, bound or tokens), "tokens") as advance:
-        return scores(model, data, bound, advance)
+        return scores(model, data, job, bound, advance)
 
 
 def scores(
-    model: CausalLM, data: Data, bound: int | None, advance: Callable[[int], object] = lambda tokens: None
+    model: CausalLM,
+    data: Data,
+    job: Job,
+    bound: int | None,
+    advance: Callable[[int], object] = lambda tokens: None,
 ) -> dict[str, heldout.Score]:
     """Scores of all held-out text within a bound in tokens, and of the named sets, which share as many once more."""
     named = [name for name, tokens in data.heldout.items() if name != ALL and len(tokens) > 1]
     bounds = {ALL: bound, **{name: bound and bound // len(named) for name in named}}
     return {
         name: heldout.score(
-            model, data.heldout[name], data.byte_lengths, data.context, most, advance if name == ALL else lambda _: None
+            model,
+            data.heldout[name],
+            data.byte_lengths,
+            data.context,
+            most,
+            advance if name == ALL else lambda _: None,
+            mask_at(job),
         )
         for name, most in bounds.items()
     }

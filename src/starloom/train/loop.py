@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,15 @@ from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, SaveModel, State
 from starloom.train.interrupt import Interrupt
 from starloom.train.keep import Keep
-from starloom.train.log import Row
+from starloom.train.log import Row, lines
 from starloom.train.looks import ALL, final_scores, heldout_key, look, looks
 from starloom.train.muon import Rows, qkv_blocks
 from starloom.train.optimizer import Optimizer
 from starloom.train.ranks import Ranks
 from starloom.train.samples import Sampler
 from starloom.train.schedule import Schedule
-from starloom.train.settings import AnyOptimizer, Heldout, LossScale, Precision
+from starloom.train.settings import AnyOptimizer, Heldout, LossScale, Precision, Spike
+from starloom.train.spike import Guard
 from starloom.train.step import gradients, seed_dropout
 from starloom.train.watch import Watch
 
@@ -55,6 +56,8 @@ class Job:
     heldout: Heldout
     precision: Precision
     loss_scale: LossScale  # of fp16
+    spike: Spike | None  # what is done when the loss rises; None: nothing
+    document_mask: bool  # attention does not look behind an end of document
     threads: int
     device: str
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
@@ -108,6 +111,7 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
             state, log_so_far = saved.state, saved.log
             saved.load(weights, optimizer.tensors())
             progress.line(f"going on from step {state.step:,} of {steps:,}")
+        guard, went_back = Guard(job.spike, job.patience, lines(log_so_far)), None
         look_after = looks(steps, job.heldout.times) if len(data.heldout[ALL]) > 1 else set()
 
         with (
@@ -116,8 +120,10 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
             Ahead(drawing(data, ranks)) as batches,
             progress.task("train", (steps - state.step) * data.tokens_a_step, "tokens") as advance,
         ):
+            if state.step == 0 and guard.keeps(0):
+                checkpoints.save(state, weights, optimizer.tensors(), watch.log)
             while state.step < steps:
-                ids, waited = batches.take(state.step, more=state.step + 1 < steps)
+                ids, waited = batches.take(state.step + state.past, more=state.step + 1 < steps)
                 began = time.perf_counter()
                 factor = job.schedule.factor(state.step, steps)
                 rate = optimizer.rate(factor)
@@ -127,7 +133,8 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 finite = math.isfinite(loss) and math.isfinite(norm)
                 overflow = scaled and not finite and math.isfinite(loss) and scale > job.loss_scale.least
                 checkpoints.before_update()
-                if finite:
+                skip = not finite or guard.leaves_out(loss)
+                if not skip:
                     optimizer.step(factor)
                 optimizer.zero_grad()
                 seconds = waited + time.perf_counter() - began
@@ -135,9 +142,9 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 state.step += 1
                 state.tokens += data.tokens_a_step
                 state.seconds += seconds
-                state.skipped += not finite
+                state.skipped += skip
                 if not overflow:
-                    state.skipped_in_a_row = 0 if finite else state.skipped_in_a_row + 1
+                    state.skipped_in_a_row = state.skipped_in_a_row + 1 if skip else 0
                 if scaled:
                     state.loss_scale, state.steps_at_scale = job.loss_scale.after(scale, state.steps_at_scale, finite)
                 in_bytes = ranks.count * ranks.mean(float(data.byte_lengths[ids[:, 1:]].sum(dtype=np.int64)))
@@ -155,12 +162,33 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 }
                 if scaled:
                     row["loss_scale"] = scale
-                if state.skipped_in_a_row >= job.patience:
-                    raise TrainingError(
-                        f"no finite gradient in {job.patience} steps in a row, up to step {state.step}; the last "
-                        "checkpoint stays: lower the learning rate (pretrain.optimizer.lr), or look at the data of "
-                        f"these steps with `starloom follow --run {work.directory} --step {state.step}`"
+                if state.past:
+                    row["batch"] = state.step - 1 + state.past
+                if not skip:
+                    guard.add(loss)
+                elif not overflow:
+                    progress.line(
+                        f"step {state.step:,} is skipped: its loss is {loss:.3f}, its gradient's norm {norm:.3g}"
                     )
+                if (wrong := guard.wrong(state)) is not None:
+                    back = guard.back_from(state)
+                    saved = None if back is None else checkpoints.back_to(back)
+                    if saved is None:
+                        raise TrainingError(last_words(wrong, state, work))
+                    gone = state.step - saved.state.step
+                    progress.line(
+                        f"{wrong}, up to step {state.step:,}: back to step {saved.state.step:,}, and on past {gone:,} batches"
+                    )
+                    went_back = {"from": state.step, "to": saved.state.step, "rollbacks": state.rollbacks + 1}
+                    state = replace(
+                        saved.state, past=state.past + gone, rollbacks=state.rollbacks + 1, seconds=state.seconds
+                    )
+                    saved.load(weights, optimizer.tensors())
+                    watch.back_to(saved.log)
+                    guard = Guard(job.spike, job.patience, lines(saved.log))
+                    continue
+                if went_back is not None:
+                    row["went_back"], went_back = went_back, None
                 if state.step in look_after and state.step < steps:
                     for name, score in look(model, data, job).items():
                         row[heldout_key(name)] = score.bits_per_byte
@@ -168,8 +196,10 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 watch.after_step(row)
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
 
+                checkpoints.held = guard.held(state.step)
+                kept = guard.keeps(state.step) or job.keep.at(state.step, steps)
                 stopping = ranks.any(interrupt.signal is not None)
-                if stopping or ranks.any(checkpoints.due()) or job.keep.at(state.step, steps) or state.step == steps:
+                if stopping or kept or ranks.any(checkpoints.due()) or state.step == steps:
                     checkpoints.save(state, weights, optimizer.tensors(), watch.log)
                 if stopping:
                     checkpoints.wait()
@@ -192,6 +222,17 @@ def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
         qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
+
+
+def last_words(wrong: str, state: State, work: Work) -> str:
+    """What is said when a run cannot go on."""
+    tried = f" after {state.rollbacks} rollbacks" if state.rollbacks else ""
+    first = max(1, state.step - max(0, state.skipped_in_a_row - 1))
+    return (
+        f"{wrong}, up to step {state.step:,}{tried}; the last checkpoint stays: lower the learning rate "
+        "(pretrain.optimizer.lr), or look at the data, from the first of these steps on, with "
+        f"`starloom follow --run {work.directory} --step {first}`"
+    )
 
 
 def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float]:

@@ -21,7 +21,7 @@ from starloom.train.budget import Budget, Minutes, steps_in
 from starloom.train.keep import Keep
 from starloom.train.log import LOG
 from starloom.train.schedule import Schedule
-from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision
+from starloom.train.settings import Adafactor, AdamW, Heldout, LossScale, Muon, Precision, Spike
 from starloom.train.trackers import LIVE, TENSORBOARD, write_curves
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ class Pretrain(Stage):
     seed: int = 0
     precision: Precision = "auto"  # of matrix products; auto: bf16 where the hardware has it, else fp32; or fp16
     loss_scale: LossScale = LossScale()  # noqa: RUF009  (of fp16)
-    patience: int = 8  # steps in a row without a finite gradient before the run ends; our choice
+    patience: int = 8  # steps in a row that are skipped before the run ends, or goes back; our choice
+    spike: Spike | None = None  # what is done when the loss rises far above the usual; none: nothing
     heldout: Heldout = Heldout()  # noqa: RUF009
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
+    document_mask: bool = False  # attention does not look behind an end of document; as published, it does
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
     samples: int = 3  # written at each look; fewer tokens, or none, where they would cost more than 1 % of the run
 
@@ -75,6 +77,10 @@ class Pretrain(Stage):
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
         if self.samples < 0:
             raise ConfigError(f"pretrain.samples is {self.samples}; use 0 for none, or more")
+        if self.spike is not None and self.spike.every < self.patience:
+            raise ConfigError(
+                f"pretrain.spike.every is {self.spike.every}; it is at least pretrain.patience, {self.patience}"
+            )
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"pretrain.clip is {self.clip}; use a positive norm, or none")
 
@@ -140,7 +146,7 @@ class Pretrain(Stage):
             context = packed.context
             if isinstance(packed.vocab, TrainBPE):
                 model = replace(model, vocab_size=packed.vocab.vocab_size, bos_token_id=None, eos_token_id=None)
-        return brief(model, context, self.batch * self.accumulate * context, self.budget)
+        return brief(model, context, self.batch * self.accumulate * context, self.budget, self.precision)
 
     def fitted(self, vocabulary: Vocabulary, context: int) -> ModelConfig:
         """The model with the vocabulary's size and end of document. Raises ConfigError when the context is too long."""
@@ -167,6 +173,8 @@ class Pretrain(Stage):
             heldout=self.heldout,
             precision=precision,
             loss_scale=self.loss_scale,
+            spike=self.spike,
+            document_mask=self.document_mask,
             threads=threads,
             device=device,
             keep=self.keep,

@@ -6,6 +6,7 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from starloom.train.checkpoint import State
 from starloom.train.log import Row
 from starloom.train.settings import Spike
 
@@ -19,31 +20,58 @@ def risen(before: Sequence[float], losses: Sequence[float], spike: Spike) -> boo
     return min(losses) > median + max(spike.least, spike.deviations * scatter)
 
 
-class Recent:
-    """The losses of the newest steps that changed weights."""
+class Guard:
+    """Which steps are left out, and when a run must go back or end: from the losses of the newest steps that counted."""
 
-    def __init__(self, spike: Spike, log: Iterable[Row] = ()) -> None:
+    def __init__(self, spike: Spike | None, patience: int, log: Iterable[Row] = ()) -> None:
         self._spike = spike
-        self._losses: deque[float] = deque(maxlen=spike.window + spike.steps)
+        self._patience = patience
+        self._losses: deque[float] = deque(maxlen=0 if spike is None else spike.window + spike.steps)
         skipped = 0
-        for row in log:
+        for row in log if spike is not None else ():
             if row["skipped"] == skipped:
                 self.add(row["loss"])
             skipped = row["skipped"]
 
     def add(self, loss: float) -> None:
-        """Take in the loss of the step that was just made."""
+        """Take in the loss of a step that changed the weights."""
         self._losses.append(loss)
 
-    def would_rise(self, loss: float) -> bool:
-        """Whether one more loss would be out of the usual by itself."""
-        window = list(self._losses)[-self._spike.window :]
-        return len(window) == self._spike.window and risen(window, [loss], self._spike)
+    def leaves_out(self, loss: float) -> bool:
+        """Whether a step is skipped for its loss."""
+        spike = self._spike
+        if spike is None or spike.action != "skip":
+            return False
+        window = list(self._losses)[-spike.window :]
+        return len(window) == spike.window and risen(window, [loss], spike)
 
     def has_risen(self) -> bool:
-        """Whether the newest losses are, in a row, as many as it takes."""
-        losses, steps = list(self._losses), self._spike.steps
-        return len(losses) == self._spike.window + steps and risen(losses[:-steps], losses[-steps:], self._spike)
+        """Whether the newest losses are out of the usual, as many in a row as it takes."""
+        spike, losses = self._spike, list(self._losses)
+        if spike is None or spike.action != "rollback" or len(losses) < spike.window + spike.steps:
+            return False
+        return risen(losses[: -spike.steps], losses[-spike.steps :], spike)
+
+    def wrong(self, state: State) -> str | None:
+        """Why the run cannot just go on after a step; None: it can."""
+        if state.skipped_in_a_row >= self._patience:
+            return f"{self._patience} steps in a row without a gradient to use (pretrain.patience)"
+        return "the loss rose far above the usual (pretrain.spike)" if self.has_risen() else None
+
+    def back_from(self, state: State) -> int | None:
+        """The step to go back to when something is wrong; None: there is none, or enough was tried."""
+        spike = self._spike
+        if spike is None or spike.action != "rollback" or state.rollbacks == spike.most:
+            return None
+        return good(state.step, spike.steps if self.has_risen() else self._patience, spike.every)
+
+    def keeps(self, step: int) -> bool:
+        """Whether the resume point after a step is one that may be gone back to."""
+        return self._spike is not None and step % self._spike.every == 0
+
+    def held(self, step: int) -> set[int]:
+        """Those of them that are still needed."""
+        return set() if self._spike is None else held(step, self._spike.every)
 
 
 def held(step: int, every: int) -> set[int]:

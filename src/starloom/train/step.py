@@ -30,6 +30,15 @@ def computing(job: Job) -> torch.autocast:
     return torch.autocast(job.device.partition(":")[0], dtype, enabled=job.precision in ("bf16", "fp16"))
 
 
+def mask_at(job: Job) -> int | None:
+    """The token behind which attention does not look back, where it is to be."""
+    if not job.document_mask:
+        return None
+    end = job.config.eos_token_id
+    assert isinstance(end, int), "the vocabulary's own"
+    return end
+
+
 def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks, scale: float = 1.0) -> tuple[float, float]:
     """Leave the mean gradient of all ranks' lines in the parameters, clipped. Returns their loss in nats a token, and the
     gradient's norm before clipping.
@@ -42,7 +51,7 @@ def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks, scale: float = 
     for part_BT in torch.split(ids_BT, -(-len(ids) // job.accumulate)):
         parts = len(ids) / len(part_BT)
         with computing(job):
-            part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:])
+            part_loss = model.loss(part_BT[:, :-1], part_BT[:, 1:], mask_at(job))
         (part_loss / parts * scale).backward()  # type: ignore[no-untyped-call]
         loss += part_loss.detach() / parts
     if scale != 1:
