@@ -10,7 +10,8 @@ from starloom.recipes.compared import sentences, variants
 from starloom.recipes.paper_plan import COLUMNS, page, row
 from starloom.recipes.published import PUBLISHED
 from starloom.train.devices import GIB, HARDWARE
-from starloom.train.plan import FORMULAS, UTILIZATION
+from starloom.train.formulas import FORMULAS
+from starloom.train.plan import UTILIZATION
 
 PAGE = Path(__file__).parent.parent / "docs" / "plan.md"
 

@@ -16,7 +16,8 @@ from starloom.recipes.published import PUBLISHED, VARIANTS, Figure, Published
 from starloom.stage import Stage
 from starloom.tokens.fim import FIM
 from starloom.train import Pretrain, Steps
-from starloom.train.plan import DAY, FORMULAS
+from starloom.train.formulas import FORMULAS
+from starloom.train.plan import DAY
 
 
 class Tokens(Stage):

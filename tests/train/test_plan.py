@@ -21,9 +21,10 @@ from starloom.models.config import GPTBigCodeConfig, ModelConfig, Starcoder2Conf
 from starloom.models.presets import PRESETS, SANTACODER, SANTACODER_MHA
 from starloom.train import devices, plan
 from starloom.train.budget import Minutes, Steps, Tokens
+from starloom.train.formulas import FORMULAS
 from starloom.train.memory import NUMBERS, Layout, elements, held, is_hidden, layer_activations, memory, optimizer_state
 from starloom.train.optimizer import Optimizer
-from starloom.train.plan import FORMULAS, Plan, Run
+from starloom.train.plan import Plan, Run
 from starloom.train.schedule import Schedule
 from starloom.train.settings import Adafactor, AdamW, Muon
 

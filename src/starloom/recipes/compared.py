@@ -7,8 +7,9 @@ from typing import Final
 
 from starloom.recipes.published import GPTEACHER_BYTES, GPTEACHER_PAIRS, PUBLISHED, VARIANTS, Figure, Published
 from starloom.train.devices import GIB, HARDWARE
+from starloom.train.formulas import COMPUTED, FORMULAS
 from starloom.train.memory import memory
-from starloom.train.plan import COMPUTED, DAY, FORMULAS, short, utilization
+from starloom.train.plan import DAY, short, utilization
 
 HOUR: Final = 3600.0
 HIGH: Final = 0.6  # of the peak; no run of this kind that we know of stayed above it: our choice

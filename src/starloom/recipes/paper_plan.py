@@ -14,8 +14,9 @@ from starloom.recipes.compared import duration, power, sentences, taken_s, varia
 from starloom.recipes.published import PUBLISHED, Published
 from starloom.train import devices
 from starloom.train.devices import GIB
+from starloom.train.formulas import FORMULAS
 from starloom.train.memory import Recompute, Shard, dimensions
-from starloom.train.plan import FORMULAS, UTILIZATION, Plan, optimizer_name, short
+from starloom.train.plan import UTILIZATION, Plan, optimizer_name, short
 
 
 @dataclass(frozen=True)
