@@ -28,6 +28,8 @@ def page() -> str:
     commands = [[name] for name in COMMANDS]
     commands.insert(1, ["run", "quickstart"])
     commands.insert(3, ["plan", "--all"])
+    after = commands.index(["hub"]) + 1
+    commands[after:after] = [["hub", verb] for verb in ("list", "show", "verify", "push")]
     for argv in commands:
         parts += ["", f"## starloom {' '.join(argv)}", "", "```", help_of(*argv), "```"]
     return "\n".join(parts) + "\n"

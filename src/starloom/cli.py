@@ -24,6 +24,7 @@ COMMANDS = {
         "starloom.models.convert_command:convert",
         "a checkpoint from or to another layout: pickles, SantaCoder, Megatron, GGUF",
     ),
+    "hub": ("starloom.hub.commands:hub", "published models: list, show, verify, push to a hub"),
     "doctor": ("starloom.doctor:doctor", "say what this installation has, lacks, and how to get it"),
 }
 

@@ -19,6 +19,7 @@ EXTRAS = {
     "wandb": "wandb",
     "trackio": "trackio",
     "gguf": "gguf",
+    "huggingface-hub": "hub",
 }  # distribution → the extra that installs it
 CORE = ("numpy", "pyarrow", "tokenizers", "safetensors", "dulwich", "click", "rich", "jinja2", "license-expression")
 

@@ -39,6 +39,7 @@ class Hub:
     large: dict[str, bytes] = field(default_factory=dict)
     private: dict[str, bool] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    tokens: set[str | None] = field(default_factory=set)  # that requests carried
     uploads: int = 0
     dies_at: int | None = None  # the number of the request at which the connection breaks
     dies_after: bool = False  # … when it was carried out, so that only the answer is lost
@@ -86,6 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         self.hub.requests.append(f"{self.command} {url.path}")
+        self.hub.tokens.add(self.headers.get("Authorization", "").removeprefix("Bearer ") or None)
         dying = self.hub.dies_at is not None and len(self.hub.requests) == self.hub.dies_at
         if dying and not self.hub.dies_after:
             self._break()

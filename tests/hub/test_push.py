@@ -26,9 +26,8 @@ pytestmark = pytest.mark.filterwarnings(
 def over_plain_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads by LFS: the other protocol needs a server of its own; and a lost connection is no reason to wait seconds."""
     from huggingface_hub import constants
-    from huggingface_hub.utils import _http, disable_progress_bars
+    from huggingface_hub.utils import _http
 
-    disable_progress_bars()
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(_http.time, "sleep", lambda _: None)
 

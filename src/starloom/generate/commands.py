@@ -58,7 +58,9 @@ class GenerationFlags:
     """What both commands share."""
 
     model: str = flag(
-        help="folder of a trained model, or openai:URL#MODEL, file:PATH", positional=True, metavar="MODEL"
+        help="folder of a trained model, OWNER/MODEL@REVISION of a published one, openai:URL#MODEL, file:PATH",
+        positional=True,
+        metavar="MODEL",
     )
     max_tokens: int = flag(128, help="tokens to generate at most", metavar="COUNT")
     temperature: float = flag(0.0, help="0 is greedy; higher is more varied")

@@ -49,17 +49,22 @@ def push(
     private: bool = True,
     only: Sequence[str] = (),
     progress: Progress | None = None,
+    bars: bool = False,
 ) -> Pushed:
     """Push the revisions of a published model (or `only` some) to the repository `to`, which is made where it is missing.
 
-    `token`: a text, True for the one that `hf auth login` saved, False for none. Raises HubError for what the hub refuses,
+    `token`: a text, True for the one that `hf auth login` saved, False for none. `bars`:
+    whether huggingface_hub shows its own, of single files. Raises HubError for what the hub refuses,
     DamagedError rather than send damaged bytes.
     """
     Name.parse(to)
     try:
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars
     except ModuleNotFoundError as error:
         raise MissingExtraError("huggingface_hub", "hub") from error
+    if not bars:
+        disable_progress_bars()
     heads = repository.revisions()
     for one in only:
         if one not in heads:
@@ -142,7 +147,7 @@ class _There:
         self.pushed.made += made.oid != self.heads[branch]
         self.heads[branch] = self.pushed.branches[branch][commit.id] = made.oid
         self.remember()
-        return made.oid
+        return str(made.oid)
 
     def remember(self) -> None:
         """Keep the map beside the model."""

@@ -1,6 +1,7 @@
 """What is spelled on a command line, and the generator that it stands for.
 
     starloom-store/models/quickstart          a folder, by the local engine
+    me/santacoder@no-fim                      a revision of a published model, in the hub folder
     openai:http://localhost:8000#MODEL        a server; further settings behind commas: #MODEL,infill=starcoder2,key=API_KEY
     http://localhost:8000#MODEL               the same
     file:completions.jsonl                    a file of completions
