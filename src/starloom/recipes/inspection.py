@@ -11,32 +11,38 @@ from pathlib import Path
 from starloom import flags
 from starloom.errors import DamagedError, StoreError
 from starloom.flags import flag
-from starloom.store import MANIFEST, Built, Store, reopen
+from starloom.report.running import LOG, as_json, read_run, render_run
+from starloom.store import MANIFEST, Built, Store, reopen, write_atomically
 
 
 @dataclass(frozen=True)
 class ShowFlags:
-    """Render a step's manifest.
+    """Render a step's manifest; of a training run that goes on, how far it is and its curves.
 
     Examples:
       starloom show starloom-store/mix-0123456789abcdef
       starloom show mix                     the newest step of that name in the store
+      starloom show pretrain --page run.html
     """
 
     target: str = flag(help="a step's directory, or a step's name", positional=True, metavar="DIR|STEP")
     store: Path = flag(Path("starloom-store"), help="where a step's name is looked up", metavar="DIR")
-    json: bool = flag(False, help="print the manifest as it is")
+    json: bool = flag(False, help="print the manifest as it is; of a run that goes on, how far it is")
+    page: Path | None = flag(None, help="write a page about a training run here, finished or not", metavar="FILE")
 
 
-def find(target: str, store: Store) -> Path:
-    """A step's directory by path, or the newest complete one by step name or by a fingerprint's beginning."""
+def find(target: str, store: Store, *, running: bool = False) -> Path:
+    """A step's directory by path, or the newest complete one by step name or by a fingerprint's beginning; with `running`,
+    also one that is being trained."""
     path = Path(target)
     if path.is_dir():
         return path
-    candidates = [one for one in store.directories() if (one / MANIFEST).is_file()]
+    directories = store.directories()
+    candidates = [one for one in directories if (one / MANIFEST).is_file()]
     named = [
         one
-        for one in candidates
+        for one in (directories if running else candidates)
+        if (one / MANIFEST).is_file() or (one / LOG).is_file()
         if one.name.rpartition("-")[0] == target.replace(":", ".")
         or (len(target) >= 6 and one.name.rpartition("-")[2].startswith(target))
     ]
@@ -50,15 +56,25 @@ def find(target: str, store: Store) -> Path:
 
 
 def show(argv: Sequence[str]) -> int:
-    """Print one manifest."""
+    """Print one manifest, or how far a run is that has none yet."""
     show_flags = flags.parse(ShowFlags, argv, "starloom show")
-    built = Built.open(find(show_flags.target, Store(show_flags.store)))
-    if show_flags.json:
-        print(json.dumps(built.manifest, indent=2, ensure_ascii=False))
+    directory = find(show_flags.target, Store(show_flags.store), running=True)
+    running = not (directory / MANIFEST).is_file() and (directory / LOG).is_file()
+    if show_flags.page is not None:
+        from starloom.report.page import run_page
+
+        write_atomically(show_flags.page, run_page(read_run(directory)).encode())
+        print(f"page: {show_flags.page}")
+    elif running:
+        run = read_run(directory)
+        written = (directory / LOG).stat().st_mtime
+        print(json.dumps(as_json(run), indent=2) if show_flags.json else render_run(run, written))
+    elif show_flags.json:
+        print(json.dumps(Built.open(directory).manifest, indent=2, ensure_ascii=False))
     else:
         from starloom.report.show import render_manifest
 
-        print(render_manifest(built))
+        print(render_manifest(Built.open(directory)))
     return 0
 
 

@@ -12,6 +12,7 @@ from starloom.report.plain import count, share, visible
 
 BUCKETS = 72  # points drawn of a curve: few enough that their means show where a noisy one goes
 REACH = 0.1  # of a point's measurements lie below its band, and as many above
+TOLD = 12  # lines under the pointer
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 44  # margins in units of the drawing; labels grow on a phone
 
 Point = tuple[float, float]
@@ -35,6 +36,15 @@ class Level:
     name: str
     value: float
     color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A vertical line at a place on the x axis where something happened; `color` is a class of the page."""
+
+    name: str
+    x: float
+    color: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +106,7 @@ def line_chart(
     *,
     x_name: str,
     levels: Sequence[Level] = (),
+    marks: Sequence[Mark] = (),
     width: int = 720,
     height: int = 290,
     from_zero: bool = False,
@@ -127,9 +138,15 @@ def line_chart(
             f'<line class="level c{level.color}" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}">'
             f"<title>{_text(level.name)}: {_text(text(level.value))}</title></line>"
         )
+    for mark in marks:
+        if x_low <= mark.x <= x_high:
+            x = at_x(mark.x)
+            body.append(
+                f'<line class="mark-at {mark.color}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>'
+            )
     for one, line in drawn:
         body.append(f'<g class="c{one.color}">{"".join(_curve(one, line, at_x, at_y))}</g>')
-    body += _titles(drawn, at_x, (width, height), x_name, text)
+    body += _titles(drawn, marks, at_x, (width, height), x_name, text)
     return "".join([*body, "</svg>"])
 
 
@@ -169,17 +186,22 @@ def _curve(
 
 def _titles(
     drawn: Sequence[tuple[Series, Sequence[_Bucket]]],
+    marks: Sequence[Mark],
     at_x: Callable[[float], float],
     extent: tuple[int, int],
     x_name: str,
     text: Format,
 ) -> Iterator[str]:
-    """Invisible columns, one for each place on the x axis, that say every curve's figure there."""
+    """Invisible columns, one for each place on the x axis, that say every curve's figure there, and what happened up to it."""
     said: dict[float, list[str]] = {}
     for one, line in drawn:
         for bucket in line:
             said.setdefault(bucket.x, []).append(f"{one.name} {text(bucket.mean)}")
     places = sorted(said)
+    for mark in marks:
+        after = next((x for x in places if x >= mark.x), None)
+        if after is not None and len(said[after]) < TOLD:
+            said[after].append(mark.name)
     width, height = extent
     for position, x in enumerate(places):
         left = (at_x(places[position - 1]) + at_x(x)) / 2 if position else LEFT

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from starloom.report.show import flattened, machine_text
+from starloom.report.training import Run
 from starloom.stage import code_revision
 from starloom.store import Built
 
@@ -178,29 +179,13 @@ def vocabulary_size(built: Built) -> int:
     return len({*tokenizer["model"]["vocab"].values(), *(one["id"] for one in tokenizer.get("added_tokens", []))})
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A training run: its log, line by line."""
-
-    name: str
-    rows: tuple[Mapping[str, Any], ...]
-
-    def curve(self, key: str) -> list[tuple[float, float]]:
-        """(step, value) wherever the log has one."""
-        return [(row["step"], row[key]) for row in self.rows if row.get(key) is not None]
-
-    @property
-    def last(self) -> Mapping[str, Any]:
-        return self.rows[-1] if self.rows else {}
-
-
 def json_lines(built: Built, name: str) -> tuple[dict[str, Any], ...]:
     """The rows of a file of JSON lines, its SHA-256 checked."""
     return tuple(json.loads(line) for line in built.read_bytes(name).splitlines() if line.strip())
 
 
 def training_run(built: Built) -> Run:
-    return Run(built.name, json_lines(built, "log.jsonl"))
+    return Run(built.name, json_lines(built, "log.jsonl"), built.manifest["resolved"])
 
 
 def scores(built: Built) -> dict[str, Any]:

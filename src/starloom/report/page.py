@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 from starloom import __version__
 from starloom.report import comparison, facts, plain
 from starloom.report.card import dataset_card
-from starloom.report.charts import Level, Piece, Series, line_chart, stacked_bar
+from starloom.report.charts import Piece, stacked_bar
 from starloom.report.documents import Amount, Corpus, corpora
-from starloom.report.facts import Run, Steps, Tokens
+from starloom.report.facts import Steps, Tokens
 from starloom.report.languages import step_tables, token_lengths
 from starloom.report.meanings import meanings
+from starloom.report.training import Run, run_facts
 from starloom.stage import Stage, Work
 from starloom.store import Built, canonical_json
 
@@ -31,7 +32,7 @@ DROP_COLORS = 6  # the page's colors for reasons; later reasons share the last
 class Report(Stage):
     """One page about the steps of a journey, of whatever kinds they are."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     steps: tuple[Stage, ...]
     title: str = TITLE
@@ -62,8 +63,13 @@ def render(builts: Sequence[Built], title: str = TITLE) -> str:
     return page(steps, corpora(steps), title)
 
 
-def page(steps: Steps, described: Sequence[Corpus], title: str) -> str:
-    """The page about the directories of a journey, and about the documents of its corpora."""
+def run_page(run: Run) -> str:
+    """The page about a training run alone, finished or not."""
+    return page(Steps([]), [], f"Training: {run.name}", (run,))
+
+
+def page(steps: Steps, described: Sequence[Corpus], title: str, alone: Sequence[Run] = ()) -> str:
+    """The page about the directories of a journey, about the documents of its corpora, and about runs that lie in none."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -86,7 +92,7 @@ def page(steps: Steps, described: Sequence[Corpus], title: str) -> str:
     )
     environment.globals.update(share=plain.share)
     template = environment.get_template("page.html")
-    return template.render(title=title, version=__version__, **page_facts(steps, described))
+    return template.render(title=title, version=__version__, **page_facts(steps, described, alone))
 
 
 def _plainly(value: object) -> object:
@@ -94,16 +100,17 @@ def _plainly(value: object) -> object:
     return plain.visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def page_facts(steps: Steps, described: Sequence[Corpus]) -> dict[str, Any]:
+def page_facts(steps: Steps, described: Sequence[Corpus], alone: Sequence[Run] = ()) -> dict[str, Any]:
     """Everything that the template shows."""
     packs = [facts.packed_tokens(steps, pack) for pack in steps.of("pack")]
-    runs = [facts.training_run(built) for built in steps.of("model")]
+    runs = [(facts.training_run(built), scores_of(steps, built)) for built in steps.of("model")]
+    runs = [one for one in (*runs, *((run, {}) for run in alone)) if one[0].rows]
     compared = {one.fingerprint for built in steps.of("comparison") for one in steps.inputs(built, "scores")}
     results = {built.name: facts.scores(built) for built in steps.of("scores")}
     completions = [row for built in steps.of("completions") for row in facts.json_lines(built, "completions.jsonl")]
     lines = [facts.step_line(built) for built in steps.all]
     return {
-        "tiles": tiles(described, packs, runs, results, sum(line.seconds for line in lines)),
+        "tiles": tiles(described, packs, [run for run, _ in runs], results, sum(line.seconds for line in lines)),
         "scores": {
             built.name: results[built.name]
             for built in steps.of("scores")
@@ -113,11 +120,7 @@ def page_facts(steps: Steps, described: Sequence[Corpus]) -> dict[str, Any]:
         "slowest": max((line.seconds for line in lines), default=0.0),
         "corpora": [corpus_facts(corpus) for corpus in described],
         "packs": packs,
-        "runs": [
-            run_facts(run, scores_of(steps, built))
-            for run, built in zip(runs, steps.of("model"), strict=True)
-            if run.rows
-        ],
+        "runs": [run_facts(run, own) for run, own in runs],
         "comparisons": [
             comparison.page_facts(json.loads(built.read_bytes(comparison.COMPARISON)))
             for built in steps.of("comparison")
@@ -150,15 +153,14 @@ def tiles(
         each = f"{pack.size_bytes / pack.tokens:.2f} bytes each" if pack.tokens else ""
         found.append(("tokens", plain.count(pack.tokens), each))
     for run in runs[:1]:
-        if run.rows:
-            steps = f"in {plain.count(run.last['step'])} steps"
-            found.append(("tokens trained on", plain.count(run.last["tokens"]), steps))
+        steps = f"in {plain.count(run.last['step'])} steps"
+        found.append(("tokens trained on", plain.count(run.last["tokens"]), steps))
     for one in list(results.values())[:1]:
         rates = one.get("bits_per_byte") or {}
         if rates.get("model") is not None:
             others = ", ".join(f"{name} {rates[name]:.3f}" for name in ("gzip", "xz") if rates.get(name) is not None)
             found.append(("held-out bits/byte", f"{rates['model']:.3f}", others))
-    minutes = seconds / 60
+    minutes = (seconds or sum(run.last["seconds"] for run in runs)) / 60
     found.append(("minutes", f"{minutes:.1f}" if minutes >= 0.1 else f"{minutes:.2f}", "all steps together"))
     return found
 
@@ -205,45 +207,3 @@ def scores_of(steps: Steps, model: Built) -> dict[str, Any]:
     every = steps.of("scores")
     own = [built for built in every if model in steps.inputs(built, "model")]
     return {built.name: facts.scores(built) for built in own or every}
-
-
-def run_facts(run: Run, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A training run with its charts; what compressors need for the same files lies across the first."""
-    from markupsafe import Markup
-
-    rates: dict[str, float] = next((one["bits_per_byte"] for one in results.values() if one.get("bits_per_byte")), {})
-    levels = [
-        Level(f"{name} -9, held-out files", rates[name], 2 + number)
-        for number, name in enumerate(("gzip", "xz"))
-        if rates.get(name) is not None
-    ]
-    held_out = run.curve("heldout_bits_per_byte")
-    if rates.get("model") is not None:
-        held_out = [(step, value) for step, value in held_out if step != run.last["step"]]
-        held_out.append((run.last["step"], rates["model"]))
-    bits = [
-        Series("training", run.curve("bits_per_byte"), 0),
-        Series("held out", held_out, 1, dots=True),
-    ]
-    small = [
-        ("loss, nats per token", "loss", 0, False),
-        ("learning rate", "learning_rate", 2, True),
-        ("gradient norm", "gradient_norm", 3, True),
-        ("tokens per second", "tokens_per_s", 1, True),
-    ]
-    charts = [
-        (
-            name,
-            line_chart(
-                name, [Series(name, run.curve(key), color)], x_name="step", width=420, height=220, from_zero=zero
-            ),
-        )
-        for name, key, color, zero in small
-    ]
-    return {
-        "run": run,
-        "bits": Markup(line_chart("bits per byte", bits, x_name="step", levels=levels, text="{:.3f}".format)),
-        "legend": [(one.name, f"c{one.color}") for one in bits if one.points]
-        + [(f"{level.name}: {level.value:.3f}", f"dashes c{level.color}") for level in levels],
-        "charts": [(name, Markup(svg)) for name, svg in charts if svg],
-    }
