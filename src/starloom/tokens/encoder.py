@@ -38,6 +38,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of several texts. Raises TypeError for half a surrogate pair."""
+        if all(map(str.isascii, texts)):
+            return [self._by_words(text) for text in texts]
         pieces = [_pieces(text) for text in texts]
         others = iter(self._by_library(piece for own in pieces for ascii, piece in own if not ascii))
         found = []

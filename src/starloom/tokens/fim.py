@@ -22,7 +22,6 @@ fragment that the sample's edges have cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from starloom.errors import ConfigError
+from starloom.tokens import philox
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.pieces import Copy, Cut, Piece, Sample, Text
 
@@ -66,20 +66,12 @@ class Chance(NamedTuple):
     spm: bool
 
 
-def chance(fim: FIM, *, seed: int, epoch: int, sample: int, fragment: int) -> Chance:
-    """One block of Philox-4x64: the four words that a fragment of a sample has, whoever asks and when."""
-    return next(_chances(fim, 0, seed=seed, epoch=epoch, sample=sample, fragment=fragment))
-
-
-def _chances(fim: FIM, files: int, *, seed: int, epoch: int, sample: int, fragment: int) -> Iterator[Chance]:
-    """What a fragment draws for itself, and then for each of its files: one block after the other."""
-    generator = np.random.Philox(key=seed % _WORD, counter=[0, fragment, sample, epoch])
-    words = generator.random_raw(4 * (1 + files)).tolist()
-    rate = fim.rate
-    for first in range(0, len(words), 4):
-        whether, one, other, order = words[first : first + 4]
-        yield Chance(whether < rate * _WORD, (one, other), order < fim.spm * _WORD)
-        rate = fim.fragment_rate or 0.0
+def chance(fim: FIM, *, seed: int, epoch: int, sample: int, fragment: int, file: int | None = None) -> Chance:
+    """What a fragment of a sample draws, or a file of it: one block of random words each, whoever asks and when."""
+    block = 1 if file is None else file + 2
+    whether, one, other, order = philox.words(seed, (block, fragment, sample, epoch))
+    rate = fim.rate if file is None else fim.fragment_rate or 0.0
+    return Chance(whether < rate * _WORD, (one, other), order < fim.spm * _WORD)
 
 
 def place(word: int, positions: int) -> int:
@@ -232,13 +224,13 @@ def apply(ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, ep
     begin = 0
     for fragment, end in enumerate([*whole.positions(vocabulary.end_of_document), len(before)]):
         files = [] if separator is None else whole.positions(separator, begin, end)
-        draws = _chances(fim, len(files) + 1 if files else 0, seed=seed, epoch=epoch, sample=sample, fragment=fragment)
-        drawn = next(draws)
+        drawn = chance(fim, seed=seed, epoch=epoch, sample=sample, fragment=fragment)
         if not files or not drawn.permuted:
             parts.append(_part(whole, begin, end, drawn))
         else:
-            for stop, own in zip([*files, end], draws, strict=True):
-                parts.append(_part(whole, begin, stop, own))
+            for file, stop in enumerate([*files, end]):
+                drawn = chance(fim, seed=seed, epoch=epoch, sample=sample, fragment=fragment, file=file)
+                parts.append(_part(whole, begin, stop, drawn))
                 parts.append(Copy(stop, min(stop + 1, end)))
                 begin = stop + 1
         parts.append(Copy(end, min(end + 1, len(before))))

@@ -67,9 +67,10 @@ class Sample:
 
         None when it has no character, or bytes that are no UTF-8 elsewhere than at its edges.
         """
-        controls = self._vocabulary.control_mask[self.ids[begin:end]]
         if bisect_left(self._broken, begin) == bisect_left(self._broken, end):
-            return None if controls.all() else (begin, end)
+            mask = self._vocabulary.control_mask
+            return (begin, end) if not mask[self._view[begin]] or not mask[self.ids[begin:end]].all() else None
+        controls = self._vocabulary.control_mask[self.ids[begin:end]]
         low, high, empty = begin, end, True
         first = begin
         for stop in [*(controls.nonzero()[0] + begin).tolist(), end]:
@@ -114,16 +115,11 @@ class Sample:
         """What lies between two cuts."""
         if begin == end:
             return []
-        seam = self._seams.between
-        view = self._view
-        first = begin.token + (begin.offset > 0)
-        while first <= end.token and not seam(view, first):
-            first += 1
-        if first > end.token:
+        first = self._seams.nearest(self._view, begin.token + (begin.offset > 0), end.token, 1)
+        if first is None:
             return [self._text(begin, end)]
-        last = end.token
-        while last > first and not seam(view, last):
-            last -= 1
+        last = self._seams.nearest(self._view, end.token, first, -1)
+        assert last is not None, "the first one, if no other"
         found: Piece = []
         if begin != (first, 0):
             found.append(self._text(begin, Cut(first, 0)))

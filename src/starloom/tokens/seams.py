@@ -65,10 +65,14 @@ class Seams:
         self.broken: npt.NDArray[np.bool_] = np.array([not _is_text(token) for token in token_bytes], np.bool_)
         self.units.flags.writeable = self.broken.flags.writeable = False
 
-    def between(self, ids: memoryview[int], place: int) -> bool:
-        """Whether the boundary before `ids[place]` is a seam; at either end nobody knows what lies beyond."""
-        left = self.left[ids[place - 1]] if place > 0 else _UNKNOWN << 3
-        return SEAM[left | (self.right[ids[place]] if place < len(ids) else _UNKNOWN)]
+    def nearest(self, ids: memoryview[int], place: int, last: int, step: int) -> int | None:
+        """The first boundary from `place` to `last` that is a seam. At either end of the ids nobody knows what lies beyond."""
+        left, right, size = self.left, self.right, len(ids)
+        for at in range(place, last + step, step):
+            before = left[ids[at - 1]] if at else _UNKNOWN << 3
+            if SEAM[before | (right[ids[at]] if at < size else _UNKNOWN)]:
+                return at
+        return None
 
 
 def _is_text(data: bytes) -> bool:
