@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,35 @@ def test_list_names_models_and_revisions(hub: Path, capsys: pytest.CaptureFixtur
     assert said(capsys, "list")[1].endswith("main, no-fim\n")
     (model,) = json.loads(said(capsys, "list", "--json")[1])["models"]
     assert model["model"] == NAME and set(model["revisions"]) == {"main", "no-fim"} and model["bytes"] > 80_000
+
+
+def test_a_damaged_model_does_not_hide_the_others(
+    hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(hub, trained(tmp_path / "store", 2), name="me/another")
+    (hub / "models--me--santacoder" / "refs" / "main").write_text("0" * 40)
+    text = said(capsys, "list")[1]
+    assert "me/another" in text and "main, no-fim" in text and "whose snapshot is gone" in text
+
+
+def test_a_downloaded_model_is_listed_and_its_bytes_are_checked(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(hub / "models--me--santacoder" / ".starloom")
+    assert NAME in said(capsys, "list")[1] and said(capsys, "verify")[0] == 0
+    with pytest.raises(HubError, match="was not published by starloom"):
+        dispatch(["hub", "show", NAME])
+    flip(next((hub / "models--me--santacoder" / "blobs").iterdir()))
+    assert said(capsys, "verify")[0] == 1
+
+
+def test_complete_takes_a_published_model(hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--prompt", "def", "--max-tokens", "2"]
+    assert dispatch(["complete", f"{NAME}@no-fim", *asked]) == 0
+    by_default = capsys.readouterr().out
+    hub.rename(tmp_path / "elsewhere")
+    assert dispatch(["complete", f"{NAME}@no-fim", "--hub", str(tmp_path / "elsewhere"), *asked]) == 0
+    assert capsys.readouterr().out == by_default
+    with pytest.raises(HubError, match="--hub or hub= names another folder"):
+        dispatch(["complete", f"{NAME}@no-fim", *asked])
 
 
 def test_an_empty_hub_folder_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,11 @@ class GenerationFlags:
         "float32", help="number format: of everything, or int8 of the weights alone"
     )
     threads: int | None = flag(None, help="threads to compute with (default: as many as torch takes)", metavar="COUNT")
+    hub: Path | None = flag(
+        None,
+        help="hub folder of a published model (default: what HF_HUB_CACHE names, else starloom-store/hub)",
+        metavar="DIR",
+    )
     json: bool = flag(False, help="print one JSON object when done, instead of text as it comes")
 
 
@@ -164,7 +169,7 @@ def infill(argv: Sequence[str]) -> int:
 
 def _open(given: GenerationFlags) -> Generator:
     """The generator that the command line names; how to compute is for a folder alone."""
-    compute = {name: getattr(given, name) for name in ("device", "dtype", "threads")}
+    compute = {name: getattr(given, name) for name in ("device", "dtype", "threads", "hub")}
     if ":" not in given.model or Path(given.model).exists():
         return session.load(given.model, **compute)
     chosen = [f"--{name}" for name, value in compute.items() if value != getattr(GenerationFlags, name)]

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starloom import progress
-from starloom.errors import ConfigError, HubError, suggestion
+from starloom.errors import ConfigError, DamagedError, HubError, suggestion
 from starloom.flags import flag, parse
 from starloom.hub.commit import Commit
 from starloom.hub.layout import Repository
@@ -115,24 +115,34 @@ def hub(argv: Sequence[str]) -> int:
 def _list(argv: Sequence[str]) -> int:
     given = parse(ListFlags, argv, "starloom hub list")
     folder = revisions.hub_folder(given.hub)
-    rows: list[dict[str, Any]] = []
-    for name in revisions.names(folder):
-        root = folder / Name.parse(name).folder
-        blobs = [path for path in (root / "blobs").iterdir() if path.is_file()]
-        row: dict[str, Any] = {
-            "model": name,
-            "revisions": revisions.revisions(root),
-            "bytes": sum(one.stat().st_size for one in blobs),
-        }
-        rows.append({**row, "published_by_starloom": Repository(folder, Name.parse(name)).own.is_dir()})
+    rows = [_row(Repository(folder, Name.parse(name))) for name in revisions.names(folder)]
     if given.json:
         print(json.dumps({"hub": str(folder), "models": rows}, indent=2))
         return 0
     for row in rows:
         print(f"{row['model']}  {plain.size(row['bytes'])}  {', '.join(row['revisions']) or 'no revisions'}")
+        if row["damaged"]:
+            print(f"  {row['damaged']}")
     if not rows:
         print(f"nothing is published in {folder}")
     return 0
+
+
+def _row(repository: Repository) -> dict[str, Any]:
+    """A model in the list; a damaged one does not hide the others."""
+    heads: dict[str, str | None] = {}
+    damaged = None
+    try:
+        heads |= revisions.revisions(repository.root)
+    except DamagedError as error:
+        heads, damaged = repository.heads(), str(error)
+    return {
+        "model": str(repository.name),
+        "revisions": heads,
+        "bytes": sum(path.stat().st_size for path in (repository.root / "blobs").glob("*") if path.is_file()),
+        "published_by_starloom": repository.own.is_dir(),
+        "damaged": damaged,
+    }
 
 
 def _show(argv: Sequence[str]) -> int:

@@ -58,7 +58,7 @@ class Repository:
                 f"{self.root} holds a model that was not published by starloom, perhaps a downloaded one; choose another name "
                 "or another --hub"
             )
-        with store.disk_errors(self.hub):
+        with store.disk_errors(self.hub), _writable(self.hub):
             for folder in ("blobs", "snapshots", "refs", "trees", f"{OWN}/commits", f"{OWN}/tmp"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
 
@@ -96,6 +96,10 @@ class Repository:
     def revisions(self) -> dict[str, str]:
         """Revision → commit. Raises HubError when nothing of the name is published."""
         if not self.own.is_dir():
+            if self.root.is_dir():
+                raise HubError(
+                    f"'{self.name}' in {self.hub} was not published by starloom, which knows nothing of its commits"
+                )
             known = revisions.names(self.hub)
             there = f"published there: {', '.join(known)}" if known else "nothing is published there"
             raise HubError(f"no '{self.name}' was published in the hub folder {self.hub}; {there}")
@@ -104,11 +108,11 @@ class Repository:
     def heads(self) -> dict[str, str | None]:
         """Revision → commit for those who write, and will mend what is damaged: None where a ref names no commit of ours."""
         refs = self.root / "refs"
-        found = {path.relative_to(refs).as_posix(): path.read_bytes() for path in refs.rglob("*") if path.is_file()}
+        paths = sorted(path for path in refs.rglob("*") if path.is_file())
+        texts = {path.relative_to(refs).as_posix(): path.read_bytes()[:80].decode("latin-1") for path in paths}
         return {
-            name: text.decode() if text.isascii() and self.record(text.decode()).is_file() else None
-            for name, text in found.items()
-            if len(text) < 100
+            name: text if revisions.COMMIT.fullmatch(text) and self.record(text).is_file() else None
+            for name, text in texts.items()
         }
 
     def read(self, commit: str) -> Commit:
@@ -202,6 +206,14 @@ class Repository:
         store.fsync(fresh)
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(fresh, path)
+
+
+@contextlib.contextmanager
+def _writable(hub: Path) -> Iterator[None]:
+    try:
+        yield
+    except (PermissionError, NotADirectoryError) as error:
+        raise HubError(f"{hub} cannot be written ({error.strerror}); choose another --hub") from None
 
 
 def _replace(fresh: Path, target: Path) -> None:

@@ -27,7 +27,7 @@ def _faults(repository: Repository) -> Iterator[str]:
     yield from _refs(repository.root)
     yield from _blobs(repository.root)
     if not repository.own.is_dir():
-        for snapshot in sorted((repository.root / "snapshots").iterdir()):
+        for snapshot in sorted((repository.root / "snapshots").glob("*")):
             yield from _links(snapshot, repository.root)
         return
     commits: dict[str, Commit] = {}
@@ -43,7 +43,7 @@ def _faults(repository: Repository) -> Iterator[str]:
         if commit.parent is not None and commit.parent not in commits:
             yield f"{identity} comes after {commit.parent}, whose record is missing or damaged; publish its revision again"
         yield from _snapshot(repository, identity, commit)
-    for path in sorted((repository.root / "snapshots").iterdir()):
+    for path in sorted((repository.root / "snapshots").glob("*")):
         if path.name not in commits and not repository.record(path.name).exists():
             yield f"{path} was not published by starloom: no record says what belongs there; remove it"
     for path in sorted((repository.own / "pushed").glob("*.json")):
@@ -74,7 +74,7 @@ def _refs(root: Path) -> Iterator[str]:
 
 def _blobs(root: Path) -> Iterator[str]:
     """Content whose digest is not its name."""
-    for path in sorted((root / "blobs").iterdir()):
+    for path in sorted((root / "blobs").glob("*")):
         if _SHA256.fullmatch(path.name):
             sound = store.sha256_of(path)[1] == path.name
         elif COMMIT.fullmatch(path.name):

@@ -124,8 +124,10 @@ def locate(text: str, revision: str | None = None, hub: str | Path | None = None
     name, folder = Name.parse(bare), hub_folder(hub)
     if name.folder not in _entries(folder):
         known = names(folder)
-        there = suggestion(str(name), known) if known else "nothing is published there: `starloom run santacoder` does"
-        raise HubError(f"there is no model '{name}' in the hub folder {folder}; {there}")
+        there = suggestion(str(name), known) if known else "nothing is published there"
+        raise HubError(
+            f"there is no model '{name}' in the hub folder {folder}; {there} (--hub or hub= names another folder)"
+        )
     repository = folder / name.folder
     wanted = revision if revision is not None else behind if at else MAIN
     if COMMIT.fullmatch(wanted) and wanted in _entries(repository / "snapshots"):
