@@ -36,6 +36,8 @@ JOB = Job(
     loss_scale=LossScale(),
     spike=None,
     document_mask=False,
+    recompute=False,
+    compile=False,
     threads=1,
     device="cpu",
 )

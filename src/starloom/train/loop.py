@@ -25,6 +25,7 @@ from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.stage import Work
 from starloom.train import hardware, heldout, sharding
 from starloom.train.ahead import Ahead, Ids
+from starloom.train.body import compile_layers, eager, recompute
 from starloom.train.budget import calibration_steps
 from starloom.train.checkpoint import Checkpoints, SaveModel, State
 from starloom.train.interrupt import Interrupt
@@ -58,6 +59,8 @@ class Job:
     loss_scale: LossScale  # of fp16
     spike: Spike | None  # what is done when the loss rises; None: nothing
     document_mask: bool  # attention does not look behind an end of document
+    recompute: bool  # keep only what goes into each layer
+    compile: bool  # let torch compile the layers
     threads: int
     device: str
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
@@ -190,9 +193,10 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 if went_back is not None:
                     row["went_back"], went_back = went_back, None
                 if state.step in look_after and state.step < steps:
-                    for name, score in look(model, data, job).items():
-                        row[heldout_key(name)] = score.bits_per_byte
-                    watch.at_look(model, row)
+                    with eager(job.compile):
+                        for name, score in look(model, data, job).items():
+                            row[heldout_key(name)] = score.bits_per_byte
+                        watch.at_look(model, row)
                 watch.after_step(row)
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
 
@@ -210,13 +214,19 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                     raise SystemExit(interrupt.exit_code)
 
         checkpoints.wait()
-        return Outcome(model, state, final_scores(model, data, job, work))
+        with eager(job.compile):
+            return Outcome(model, state, final_scores(model, data, job, work))
 
 
 def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
     """A model with the seed's weights, and its optimizer at the start."""
     config = job.config
-    model = sharding.shard(new_model(config, seed=job.seed, device=job.device), ranks, job)
+    model = new_model(config, seed=job.seed, device=job.device)
+    if job.recompute:
+        recompute(model)
+    if job.compile:
+        compile_layers(model, job.device)
+    model = sharding.shard(model, ranks, job)
     qkv: tuple[Rows, ...] = ()
     if isinstance(config, GPTBigCodeConfig):  # queries, keys and values are one matrix
         qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)

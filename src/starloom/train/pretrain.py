@@ -27,6 +27,8 @@ from starloom.train.trackers import LIVE, TENSORBOARD, write_curves
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from starloom.tokens.blend import Blend
+    from starloom.tokens.dataset import Dataset
     from starloom.train.ahead import Ids
     from starloom.train.loop import Data, Job, Outcome
     from starloom.train.ranks import Ranks
@@ -63,6 +65,8 @@ class Pretrain(Stage):
     heldout: Heldout = Heldout()  # noqa: RUF009
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
     document_mask: bool = False  # attention does not look behind an end of document; as published, it does
+    recompute: bool = False  # keep only what goes into each layer, and compute it again: less memory, a third more time
+    compile: bool = False  # let torch compile the layers; needs a C++ compiler, on a GPU triton
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
     samples: int = 3  # written at each look; fewer tokens, or none, where they would cost more than 1 % of the run
 
@@ -107,7 +111,8 @@ class Pretrain(Stage):
             work.summary += "" if scored == there else f" ({scored:,} of {there:,} windows)"
 
     def _train(self, work: Work, ranks: Ranks) -> Facts:
-        from starloom.train import loop, sharding
+        from starloom.train import loop
+        from starloom.train.out_of_memory import explained
 
         packed = work.many("packed")
         dataset = open_packs(packed, self.mixture)
@@ -126,6 +131,13 @@ class Pretrain(Stage):
             heldout=held_out_sets(packed),
             save_model=lambda folder, weights: save_model(folder, config, weights, dataset.vocabulary),
         )
+        with explained(self.batch, self.accumulate, dataset.context, self.recompute):
+            return self._run(work, ranks, config, data, dataset)
+
+    def _run(self, work: Work, ranks: Ranks, config: ModelConfig, data: Data, dataset: Dataset | Blend) -> Facts:
+        from starloom.train import loop, sharding
+
+        packed = work.many("packed")
         resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work.runtime, ranks)))
         work.resolved = resolved
         say_what_differs(resolved, work.runtime)
@@ -175,6 +187,8 @@ class Pretrain(Stage):
             loss_scale=self.loss_scale,
             spike=self.spike,
             document_mask=self.document_mask,
+            recompute=self.recompute,
+            compile=self.compile,
             threads=threads,
             device=device,
             keep=self.keep,
