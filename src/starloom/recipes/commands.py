@@ -17,6 +17,7 @@ from starloom.crew import Launch, joined
 from starloom.errors import ConfigError, DamagedError, suggestion
 from starloom.flags import Assignment, flag
 from starloom.journey import Journey
+from starloom.models.revisions import Name, check_revision
 from starloom.progress import Progress, for_terminal
 from starloom.recipes import RECIPES
 from starloom.stage import Identities, Runtime, Stage, build, code_revision
@@ -109,6 +110,10 @@ def journey_of(recipe: str, arguments: dict[str, Any], graph: GraphFlags) -> Jou
     journey = cast(Callable[..., Journey], RECIPES.get(recipe))(**arguments)
     if not isinstance(journey, Journey):
         raise ConfigError(f"recipe '{recipe}' returned {type(journey).__name__}, not a Journey")
+    for one in journey.revisions:  # now, and not when everything is trained
+        Name.parse(one.model)
+        for revision in (one.revision, *one.also):
+            check_revision(revision)
     journey = journey.with_settings(map(Assignment.parse, graph.set))
     return journey.until(graph.until) if graph.until else journey
 
@@ -170,7 +175,9 @@ def run(argv: Sequence[str]) -> int:
             print(f"\n{closing}")
     for model, revisions in published.items():
         hub = store.root / HUB
-        print(f"\n{model}: {', '.join(revisions)}\n  HF_HUB_CACHE={hub} makes them load by name in transformers")
+        print(
+            f"\n{model}: {', '.join(revisions)}\n  HF_HUB_CACHE={hub} HF_HUB_OFFLINE=1 makes them load by name in transformers"
+        )
         print(f"  starloom complete {model}@{next(iter(revisions))} --hub {hub} --prompt 'def read_lines(path):'")
     for path in models.values() if not published else ():
         print(f"\nmodel: {path}\n  starloom complete {path} --prompt 'def read_lines(path):'")
