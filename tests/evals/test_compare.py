@@ -113,6 +113,20 @@ def test_exact_match_is_that_of_the_infillings_and_missing_where_nothing_was_ask
     assert any("not asked to infill: no-fim" in note for note in made.found["notes"])
 
 
+def test_what_hidden_lines_cost_is_that_of_the_infillings_and_the_gain_is_paired(made: Made) -> None:
+    for number, one in enumerate(made.found["variants"]):
+        (built,) = untrained.built([made.infillings[number]], made.where)
+        rates = json.loads(built.read_bytes("exact_match.json"))["exact_match"]
+        for mode, by_language in rates.items():
+            for name, rate in by_language.items():
+                assert one["line_bits_per_byte"][mode][name]["value"] == pytest.approx(rate["bits_per_byte"])
+        if "infilling" in rates:
+            gain = rates["infilling"]["all"]["bits_per_byte"] - rates["left_to_right"]["all"]["bits_per_byte"]
+            assert one["line_bits_per_byte"]["gain"]["all"]["value"] == pytest.approx(gain)
+        else:
+            assert "gain" not in one["line_bits_per_byte"]
+
+
 def test_what_a_variant_is_and_how_it_was_trained_is_told(made: Made) -> None:
     mha, no_fim, random = made.found["variants"]
     assert (mha["attention"], no_fim["attention"]) == ("multi-head", "multi-query")
@@ -178,6 +192,7 @@ def test_eight_variants_of_the_published_names_fit_into_120_columns(made: Made) 
         "bits_per_byte": dict.fromkeys(("all", "Python", "Java", "JavaScript"), figure),
         "exact_match": {mode: dict.fromkeys(("all", "Python", "Java", "JavaScript"), figure) for mode in ("left_to_right", "infilling")},
         "difference": {"bits_per_byte": {"all": {**figure, "value": -1.2}}, "exact_match": {}},
+        "line_bits_per_byte": {mode: {"all": figure} for mode in ("left_to_right", "infilling", "gain")},
         "parameters": 1_100_000_000, "decoding": {"1": 12345.0, "8": 23456.0},
         "training": {"steps": 600_000, "tokens": 236e9, "seconds": 535_680, "tokens_per_s": 441_000},
     }  # fmt: skip

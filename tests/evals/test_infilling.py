@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
 import untrained
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +19,10 @@ from starloom.errors import ConfigError, GenerationError
 from starloom.evals import Infilling, infilling
 from starloom.evals.held_out_files import HeldOutFile
 from starloom.evals.line_gaps import chosen_problems, is_exact, is_first_line, line_gaps, problems_in
+from starloom.models.causal_lm import load_model
 from starloom.stage import Runtime, Stage, build
 from starloom.store import Built, Store
+from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM
 
 
@@ -131,7 +136,8 @@ def test_both_modes_are_asked_about_the_same_lines(answered: Built) -> None:
 
 def test_rates_are_those_of_the_rows_and_say_that_the_task_is_derived(answered: Built) -> None:
     made_up = [
-        {**row, "exact": number % 3 == 0, "first_line": number % 2 == 0} for number, row in enumerate(rows(answered))
+        {**row, "nats": None, "exact": number % 3 == 0, "first_line": number % 2 == 0}
+        for number, row in enumerate(rows(answered))
     ]
     rates = infilling.exact_match(made_up)
     for mode, key in (("infilling", "exact"), ("left_to_right", "first_line")):
@@ -141,6 +147,31 @@ def test_rates_are_those_of_the_rows_and_say_that_the_task_is_derived(answered: 
     results = json.loads(answered.read_bytes("exact_match.json"))
     assert results["task"].startswith("derived")
     assert results["exact_match"] == infilling.exact_match(rows(answered))
+
+
+def test_what_a_line_costs_is_that_of_a_plain_forward(stage: Infilling, answered: Built, where: Path) -> None:
+    (base,) = untrained.built([stage.base], where)
+    model, words = load_model(base.directory), Vocabulary.load(base)
+    controls = [words.control(name) for name in ("fim_prefix", "fim_suffix", "fim_middle")]
+    scored = 0
+    for row in rows(answered):
+        prefix, suffix, line = (words.encode(text) for text in (row["prefix"], row["suffix"], "\n" + row["truth"]))
+        prompt = [controls[0], *prefix, controls[1], *suffix, controls[2]] if row["mode"] == "infilling" else prefix
+        if len(prompt) + len(line) > untrained.CONTEXT:
+            continue  # of such a prompt an end is kept
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *line]]))[0, len(prompt) - 1 : -1].double()
+        assert row["nats"] == pytest.approx(
+            F.cross_entropy(logits, torch.tensor(line), reduction="sum").item(), rel=1e-4
+        )
+        assert row["line_bytes"] == len(row["truth"].encode()) + 1
+        scored += 1
+    assert scored
+    rates = json.loads(answered.read_bytes("exact_match.json"))["exact_match"]
+    for mode, by_language in rates.items():
+        own = [row for row in rows(answered) if row["mode"] == mode and row["nats"] is not None]
+        bits = sum(row["nats"] for row in own) / math.log(2) / sum(row["line_bytes"] for row in own)
+        assert by_language["all"]["bits_per_byte"] == pytest.approx(bits)
 
 
 def test_a_killed_build_goes_on_and_asks_for_nothing_twice(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from starloom.errors import ConfigError
-from starloom.evals.compared_runs import ALL, Run, common_files, common_lines, opened
+from starloom.evals.compared_runs import ALL, Line, Run, common_files, common_lines, opened, scored_lines
 from starloom.evals.figures import Sure
 from starloom.evals.intervals import CONFIDENCE, RESAMPLES
 from starloom.report import comparison, plain
@@ -28,7 +28,7 @@ class Compare(Stage):
     none); a name that comes several times is one variant trained with several seeds. The first name is the base.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     scores: tuple[Stage, ...]
     infillings: tuple[Stage, ...] = ()
@@ -84,6 +84,7 @@ class Compare(Stage):
         variants = {name: [run for run in runs if run.name == name] for name in names}
         files, languages = common_files(runs)
         lines = common_lines(runs)
+        scored = scored_lines(runs, lines)
         sure = Sure(self.seed, self.resamples, self.confidence)
         about = dict(zip(self.names, self.about, strict=True)) if self.about else {}
         return {
@@ -109,6 +110,7 @@ class Compare(Stage):
                         for mode, by_language in lines.items()
                         if all(run.answers(mode) for run in own)
                     },
+                    "line_bits_per_byte": line_costs(sure, own, scored, lines),
                     "difference": None if name == base else self._differences(sure, own, variants[base], files, lines),
                 }
                 for name, own in variants.items()
@@ -140,6 +142,21 @@ class Compare(Stage):
 
     def closing(self, built: Built) -> str:
         return comparison.render(json.loads(built.read_bytes(comparison.COMPARISON)))
+
+
+def line_costs(
+    sure: Sure, runs: Sequence[Run], scored: Mapping[str, Sequence[Line]], modes: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Mode → language → bits per byte of the hidden lines; "gain" is what knowing what comes after adds to them (spares
+    them, where it is negative), on the same lines."""
+    asked = [mode for mode in modes if all(run.answers(mode) for run in runs)]
+    costs = {mode: {name: [run.costs(mode, lines) for run in runs] for name, lines in scored.items()} for mode in asked}
+    found = {mode: {name: sure.ratio(seeds) for name, seeds in own.items()} for mode, own in costs.items()}
+    if len(asked) == 2:
+        found["gain"] = {
+            name: sure.difference(costs["infilling"][name], costs["left_to_right"][name]) for name in scored
+        }
+    return found
 
 
 def facts_of(runs: Sequence[Run], speeds: Mapping[str, Any]) -> dict[str, Any]:

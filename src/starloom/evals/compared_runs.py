@@ -42,6 +42,15 @@ class Run:
         asked = Counter(id_ for id_, _ in lines)
         return {id_: (hits[id_], asked[id_]) for id_ in sorted(asked)}
 
+    def costs(self, mode: str, lines: Sequence[Line]) -> Sums:
+        """Of each file, what its lines cost in bits, and their bytes."""
+        found: dict[str, tuple[float, float]] = {}
+        for line in lines:
+            row = self.lines[mode][line]
+            bits, size = found.get(line[0], (0.0, 0.0))
+            found[line[0]] = (bits + row["nats"] / math.log(2), size + row["line_bytes"])
+        return dict(sorted(found.items()))
+
 
 def opened(names: Sequence[str], scores: Sequence[Built], infillings: Sequence[Built]) -> list[Run]:
     """The runs. Raises ConfigError where an infilling is of another model than the score beside it."""
@@ -96,3 +105,17 @@ def common_lines(runs: Sequence[Run]) -> dict[str, dict[str, list[Line]]]:
             own.setdefault(asked[0][line]["language"], []).append(line)
         found[mode] = own
     return {mode: own for mode, own in found.items() if own}
+
+
+def scored_lines(runs: Sequence[Run], lines: Mapping[str, Mapping[str, Sequence[Line]]]) -> dict[str, list[Line]]:
+    """Language (or all) → of the lines of both modes, those that fitted every model's context in every mode it was asked in."""
+    both = [found for found in lines.values() if ALL in found]
+    shared = set.intersection(*(set(found[ALL]) for found in both)) if both else set()
+    shared = {
+        line
+        for line in shared
+        if all(run.lines[mode][line]["nats"] is not None for run in runs for mode in lines if run.answers(mode))
+    }
+    names = list(dict.fromkeys(name for found in both for name in found))
+    kept = {name: [line for line in both[0].get(name, ()) if line in shared] for name in names}
+    return {name: found for name, found in kept.items() if found}

@@ -1,8 +1,10 @@
-"""Exact match of single lines: filled in between what stands before and after them, and from what stands before alone."""
+"""Single lines, filled in between what stands before and after them, and from what stands before alone: exact match, and
+what the true line costs."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 Mode = Literal["infilling", "left_to_right"]
 ROWS = "infilling.jsonl"  # one line for each problem and mode
 RESULTS = "exact_match.json"
+LN2 = math.log(2)
 FILES_LOOKED_AT = 4000  # of the held-out files, by chance: enough to choose from, also where millions are held out
 SLOTS = 32  # requests at once: a fifth less work than 8 for 3.6M parameters on a CPU
 KEEP_EVERY_S = 1.0  # seconds of answers that a killed build loses at most
 ANSWERS = "answers"
+COSTS = "line-costs"
 NOTHING = "Nothing was held out, or no held-out function is of a size to ask for: no infilling problems."
 TASK = (
     "derived: single lines of held-out functions, chosen by chance and hidden by the recipe of bigcode/santacoder-fim-task, "
@@ -39,9 +43,10 @@ PUBLISHED = {"Java": 0.62, "JavaScript": 0.60, "Python": 0.44}
 
 @dataclass(frozen=True, slots=True)
 class Infilling(Stage):
-    """Infilling and left-to-right exact match on lines of held-out functions, with the published settings."""
+    """Infilling and left-to-right exact match on lines of held-out functions, with the published settings; and the bits
+    per byte of these lines in both modes."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: Stage
     clean: Stage
@@ -84,13 +89,12 @@ class Infilling(Stage):
         work.summary = summary(whole)
 
     def _answers(self, work: Work, problems: Sequence[Problem]) -> list[dict[str, Any]]:
+        from starloom.evals.line_costs import hidden, line_costs
         from starloom.generate.session import load
 
         runtime = work.runtime
-        generator: Generator = load(
-            work.input("base").directory, device=runtime.device, threads=runtime.threads, slots=SLOTS
-        )
-        modes = [mode for mode in get_args(Mode) if mode == "left_to_right" or infills(work.input("base"), generator)]
+        session = load(work.input("base").directory, device=runtime.device, threads=runtime.threads, slots=SLOTS)
+        modes = [mode for mode in get_args(Mode) if mode == "left_to_right" or infills(work.input("base"), session)]
         asked = [(mode, one) for mode in modes for one in problems]
         rows = kept_answers(work)
         missing = [number for number in range(len(asked)) if number not in rows]
@@ -100,7 +104,7 @@ class Infilling(Stage):
             fresh: dict[int, dict[str, Any]] = {}
             since = time.monotonic()
             try:
-                for number, answer in zip(missing, generator.run(asks), strict=True):
+                for number, answer in zip(missing, session.run(asks), strict=True):
                     fresh[number] = self.row(*asked[number], answer)
                     advance(1)
                     if time.monotonic() - since >= min(KEEP_EVERY_S, runtime.save_every_s):
@@ -111,7 +115,19 @@ class Infilling(Stage):
                 if fresh:
                     keep_answers(work, fresh)
         rows |= fresh
-        return [rows[number] for number in range(len(asked))]
+        facts = work.finished(COSTS)
+        if facts is None:
+            with (
+                runtime.progress.task("line costs", len(asked), "lines") as advance,
+                work.unit(COSTS, scratch=True) as unit,
+            ):
+                nats = line_costs(session, [(self.ask(mode, one), one.truth) for mode, one in asked], advance)
+                facts = unit.facts
+                facts["nats"] = nats
+        return [
+            {**rows[number], "nats": facts["nats"][number], "line_bytes": len(hidden(one.truth).encode())}
+            for number, (_, one) in enumerate(asked)
+        ]
 
     def ask(self, mode: Mode, one: Problem) -> Ask:
         """What goes to the generator: PSM for a gap, as published."""
@@ -189,22 +205,27 @@ def keep_answers(work: Work, rows: Mapping[int, Mapping[str, Any]]) -> None:
         unit.path(f"{ANSWERS}/{name}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
-def exact_match(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+def exact_match(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mode → language → how many problems of how many files there are, and the share that was answered exactly.
 
-    `exact_match` is by the rule of the mode, see `counts`; "all" is over all problems.
+    `exact_match` is by the rule of the mode, see `counts`; "all" is over all problems; `bits_per_byte` is what the true
+    lines cost, null where none fits the context.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
     for mode in get_args(Mode):
         own = [row for row in rows if row["mode"] == mode]
         languages = list(dict.fromkeys(row["language"] for row in own))
         for name in ["all", *languages] if own else []:
             some = [row for row in own if name in ("all", row["language"])]
+            scored = [row for row in some if row["nats"] is not None]
             found.setdefault(mode, {})[name] = {
                 "problems": len(some),
                 "files": len({row["id"] for row in some}),
                 "exact_match": sum(map(counts, some)) / len(some),
                 "first_line": sum(row["first_line"] for row in some) / len(some),
+                "bits_per_byte": sum(row["nats"] for row in scored) / LN2 / sum(row["line_bytes"] for row in scored)
+                if scored
+                else None,
             }
     return found
 
@@ -234,4 +255,10 @@ def render(built: Built) -> str:
         rates = (f"{modes[mode][name]['exact_match']:.1%}" for mode in modes)
         rows.append((name, *rates, plain.count(first["problems"]), plain.count(first["files"])))
     lines = ["exact match of single lines of held-out functions", *table(rows, right=(1, 2, 3, 4), indent="  ")]
+    costs = ", ".join(
+        f"{mode.replace('_', '-')} {one['all']['bits_per_byte']:.3f}"
+        for mode, one in modes.items()
+        if one["all"]["bits_per_byte"] is not None
+    )
+    lines += [f"bits per byte of these lines: {costs}"] if costs else []
     return "\n".join([*lines, *([results["no_infilling"]] if results["no_infilling"] else [])])

@@ -70,8 +70,20 @@ def by_language(found: Mapping[str, Any]) -> tuple[Cells, list[Cells]]:
     return head, rows
 
 
+def line_bits(found: Mapping[str, Any]) -> tuple[Cells, list[Cells]]:
+    """Head and rows of the third table: what the hidden lines cost from one side and from both, and what that spares."""
+    head = ["", "left-to-right", "infilling", "infilling minus left-to-right"]
+    rows = []
+    for one in found["variants"]:
+        own = {mode: by_language.get(ALL) for mode, by_language in one["line_bits_per_byte"].items()}
+        gain = own.get("gain")
+        marked = interval(gain, sign="+") + "*" * is_marked(gain)
+        rows.append([one["name"], interval(own.get("left_to_right")), interval(own.get("infilling")), marked])
+    return head, rows
+
+
 def costs(found: Mapping[str, Any]) -> tuple[Cells, list[Cells]]:
-    """Head and rows of the third table: sizes and speeds."""
+    """Head and rows of the last table: sizes and speeds."""
     sizes = next((list(one["decoding"]) for one in found["variants"] if one["decoding"]), [])
     head = ["", "parameters", "attention", "seeds", "steps", "tokens", "training", "tokens/s"]
     head += [f"decoding × {size}" for size in sizes]
@@ -105,6 +117,11 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Cells, list[Cells]]]
     if len(found["languages"]) > 1:
         told = "by language: bits per byte"
         yield told + (", and exact match left-to-right / infilling" if found["lines"] else ""), *by_language(found)
+    if any(one["line_bits_per_byte"].get(mode) for one in found["variants"] for mode in MODES):
+        yield (
+            "bits per byte of the hidden lines, after what stands before them and between both sides",
+            *line_bits(found),
+        )
     told = "sizes and speeds: tokens a second in training"
     measured = any(one["decoding"] for one in found["variants"])
     yield told + (", and decoding some sequences at once" if measured else ""), *costs(found)
