@@ -55,7 +55,7 @@ def journey(folder: Path, layout: Layout) -> Journey:
     vocab = tokens.TrainBPE(clean, vocab_size=420, family=layout)
     packed = tokens.Pack(clean, vocab, context=48)
     base = train.Pretrain(
-        packed, model=small.TINY, fim=FIM(0.7, 0.5), budget=Steps(STEPS), batch=2, precision="fp32",
+        packed, model=small.TINY, fim=FIM(0.7, 0.5, 0.5 if layout == "starcoder2" else None), budget=Steps(STEPS), batch=2, precision="fp32",
         heldout=Heldout(times=0),
     )  # fmt: skip
     return Journey(base)

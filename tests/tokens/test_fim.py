@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_mix import PROSE, texts, vocabulary
 
-from starloom.errors import ConfigError
+from starloom.errors import ConfigError, TokenizerError
+from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.fim import FIM, INSERTED, FimSample, apply, chance, place
 
 WORDS = vocabulary()
@@ -86,13 +87,14 @@ def test_fim_is_reversible(ids: list[int], fim: FIM, seed: int) -> None:
     assert [content(rebuilt(new)) for _, new in pairs] == [content(old) for old, _ in pairs]
 
 
-def published(document: str, words: tuple[int, int], spm: bool) -> list[int]:
+def published(document: str, cuts: tuple[int, int], spm: bool, words: Vocabulary = WORDS) -> list[int]:
     """The published permutation of a whole document without controls: decode, cut, encode three times."""
-    low, high = sorted(place(word, len(document) + 1) for word in words)
-    prefix, middle, suffix = (WORDS.encode(piece) for piece in (document[:low], document[low:high], document[high:]))
+    low, high = sorted(place(word, len(document) + 1) for word in cuts)
+    prefix, middle, suffix = (words.encode(piece) for piece in (document[:low], document[low:high], document[high:]))
+    pre, mid, suf = (words.control(f"fim_{name}") for name in ("prefix", "middle", "suffix"))
     if spm:
-        return [PRE, SUF, *suffix, MID, *prefix, *middle]
-    return [PRE, *prefix, SUF, *suffix, MID, *middle]
+        return [pre, suf, *suffix, mid, *prefix, *middle]
+    return [pre, *prefix, suf, *suffix, mid, *middle]
 
 
 @settings(max_examples=120)
@@ -214,7 +216,86 @@ def test_every_place_draws_for_itself_and_at_the_published_rates() -> None:
     assert all(abs(count - 8000 / 11) < 4 * (8000 / 11) ** 0.5 for count in counts.values())
 
 
-@pytest.mark.parametrize("name", ["rate", "spm"])
+SEPARATED = vocabulary("starcoder2")
+
+
+@settings(max_examples=60)
+@given(
+    repositories=st.lists(st.lists(texts, min_size=1, max_size=4), min_size=1, max_size=3),
+    fim=st.builds(FIM, st.just(0.6), st.just(0.5), st.sampled_from([0.5, 1.0])),
+    seed=seeds,
+)
+def test_files_of_a_document_are_permuted_one_by_one_as_published(
+    repositories: list[list[str]], fim: FIM, seed: int
+) -> None:
+    words, separator = SEPARATED, SEPARATED.control("file_separator")
+    before: list[int] = []
+    expected: list[int] = []
+    for number, files in enumerate(repositories):
+        where = {"seed": seed, "epoch": 1, "sample": 2, "fragment": number}
+        document = chance(fim, **where)
+        for file, text in enumerate(files):
+            drawn = document if len(files) == 1 else chance(fim, **where, file=file)
+            ids = words.encode(text)
+            cut = ids and document.permuted and drawn.permuted
+            expected += published(text, drawn.cuts, drawn.spm, words) if cut else ids
+            before += ids
+            for each in (before, expected):
+                each.append(separator if file + 1 < len(files) else words.end_of_document)
+    room = [words.end_of_document] * (3 * sum(map(len, repositories)))
+    after = apply([*before, *room], words, fim, seed=seed, epoch=1, sample=2).ids.tolist()
+    assert after == (expected + room)[: len(after)]
+
+
+def test_documents_without_files_are_permuted_as_if_there_were_no_fragment_rate() -> None:
+    ids = [token for text in PROSE for token in [*SEPARATED.encode(text), SEPARATED.end_of_document]]
+    for sample in range(50):
+        plain, by_file = (
+            apply(ids, SEPARATED, FIM(0.5, 0.5, rate), seed=0, epoch=0, sample=sample).ids.tolist()
+            for rate in (None, 0.1)
+        )
+        assert plain == by_file
+
+
+def test_files_draw_at_the_fragment_rate_in_documents_that_drew_at_the_other() -> None:
+    fim = FIM(0.5, 0.5, 0.25)
+    separator, prefix = SEPARATED.control("file_separator"), SEPARATED.control("fim_prefix")
+    ids = [token for _ in range(8) for token in [*SEPARATED.encode("x = 1\n"), separator]]
+    shares = []
+    for sample in range(600):
+        fitted = apply([*ids, *[0] * 60], SEPARATED, fim, seed=0, epoch=0, sample=sample)
+        assert fitted.fit.permuted == fitted.ids.tolist().count(prefix)
+        shares.append(fitted.fit.permuted / 8)
+    chosen = [share for share in shares if share > 0]
+    # A chosen document has none of its files permuted with a chance of .75^8 = .1. Four standard deviations each.
+    assert abs(len(chosen) / len(shares) - 0.5 * 0.9) < 0.082
+    assert abs(np.mean(shares) - 0.5 * 0.25) < 0.024
+
+
+def test_a_vocabulary_without_a_separator_of_files_is_told() -> None:
+    with pytest.raises(TokenizerError, match="file_separator"):
+        run(WORDS.encode("x = 1\n"), FIM(1, 0.5, 0.5))
+
+
+@settings(max_examples=60)
+@given(documents=st.lists(texts.filter(bool), min_size=1, max_size=4), seed=seeds)
+def test_what_a_sample_loses_is_counted(documents: list[str], seed: int) -> None:
+    ids = [token for document in documents for token in [*WORDS.encode(document), EOD]]
+    room = with_room(ids)
+    at = shortened = gone = 0
+    whole = fragments(apply(room, WORDS, ALWAYS_PSM, seed=seed, epoch=0, sample=0).ids.tolist())[: len(documents)]
+    for fragment in whole:
+        middle = len(fragment) - 1 - fragment.index(MID)
+        at += len(fragment)
+        shortened += at > len(ids) and middle > 0
+        gone += at - middle >= len(ids) and middle > 0
+        at += 1  # the end of the document
+    found = apply(ids, WORDS, ALWAYS_PSM, seed=seed, epoch=0, sample=0)
+    assert found.fit == (len(documents), shortened, gone, max(0, at - len(ids)), max(0, len(ids) - at))
+    assert found.fit.pads == found.ids.tolist().count(PAD)
+
+
+@pytest.mark.parametrize("name", ["rate", "spm", "fragment_rate"])
 @pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
 def test_a_share_outside_zero_to_one_is_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"fim.{name} is"):
