@@ -268,7 +268,7 @@ def test_what_is_not_as_it_was_written_is_found(tmp_path: Path, what: str) -> No
 
 def test_two_that_publish_at_once_do_not_mix(run: Built, tmp_path: Path) -> None:
     published(tmp_path, run)
-    with repository(tmp_path).lock(), pytest.raises(BusyError, match="another process writes"):
+    with repository(tmp_path).lock(), pytest.raises(BusyError, match="another process is publishing"):
         published(tmp_path, run)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hub_server import Hub, serving
 from published_models import NAME, flip, published, trained
 
-from starloom.errors import DamagedError, HubError
+from starloom.errors import BusyError, DamagedError, HubError
 from starloom.hub import Repository
 from starloom.hub.push import Pushed, push
 from starloom.models.revisions import Name
@@ -141,6 +141,17 @@ def test_a_branch_that_holds_something_else_is_refused_and_left_alone(model: Rep
     with pytest.raises(HubError, match=rf"branch 'main' of {TO} stands at {foreign}"):
         pushed(model, hub)
     assert hub.branches[TO]["main"] == foreign
+
+
+def test_two_that_push_at_once_do_not_mix_and_publishing_waits_for_neither(
+    model: Repository, hub: Hub, stores: Path, tmp_path: Path
+) -> None:
+    with model.alone("pushing"):
+        with pytest.raises(BusyError, match="another process is pushing"):
+            pushed(model, hub)
+        published(tmp_path / "hub", trained(stores, 2, (10,), "fim"), "more")
+    pushed(model, hub)
+    assert_same(model, hub)
 
 
 def test_damaged_content_is_not_pushed(model: Repository, hub: Hub) -> None:

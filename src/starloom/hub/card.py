@@ -42,8 +42,8 @@ def _lines(about: Card, name: str, revision: str, config: ModelConfig, commit: C
     system = f"the published recipe of {inline(about.published)}" if about.published else "a published recipe"
     yield (
         f"A mini model: trained with starloom after {system}, at a scale of its own. **These are not the published weights**, "
-        "nor made from them. It completes and infills code; it follows no instructions, and what it writes may be wrong, or a "
-        "verbatim copy of what it was trained on."
+        "nor made from them. It continues code as it stands in files; it follows no instructions, and what it writes may be wrong, "
+        "or a verbatim copy of what it was trained on."
     )
     if about.about:
         yield f"\n{inline(about.about)}"

@@ -64,17 +64,26 @@ class Repository:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """The right to write; the kernel frees it when the process dies. Raises BusyError."""
-        descriptor = os.open(self.own / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """The right to write. Raises BusyError."""
+        with self.alone("publishing"):
+            shutil.rmtree(self.own / "tmp", ignore_errors=True)
+            (self.own / "tmp").mkdir()
+            yield
+
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Do something that one process does at a time; the kernel ends it when the process dies. Raises BusyError.
+
+        Pushing takes long and is no reason not to publish: what was published does not change under it.
+        """
+        descriptor = os.open(self.own / f"{what}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BusyError(
-                    f"another process writes to {self.root}; run the same command again when it is done"
+                    f"another process is {what} {self.name} in {self.hub}; run the same command again when it is done"
                 ) from None
-            shutil.rmtree(self.own / "tmp", ignore_errors=True)
-            (self.own / "tmp").mkdir()
             yield
         finally:
             os.close(descriptor)

@@ -22,6 +22,7 @@ from starloom.hub.commit import TRAILER, Commit, File, file_of
 from starloom.hub.layout import Repository
 from starloom.models.revisions import MAIN, Name
 from starloom.progress import Progress
+from starloom.report import plain
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -74,7 +75,7 @@ def push(
     )  # `main` first: others can start from its commits
     api = HfApi(endpoint=endpoint, token=token)
     progress = progress or Progress()
-    with repository.lock(), _errors_of(api.endpoint, to):
+    with repository.alone("pushing"), _errors_of(api.endpoint, to):
         api.create_repo(to, private=private, exist_ok=True)
         pushed = Pushed(api.endpoint, to, path=repository.own / "pushed" / f"{_digest(api.endpoint, to)}.json")
         there = _There(api, to, pushed)
@@ -205,7 +206,7 @@ def _errors_of(endpoint: str, to: str) -> Iterator[None]:
     try:
         yield
     except failures as error:
-        said = " ".join(f"{error} {error.__cause__ or ''}".split())[:400]
+        said = plain.visible(" ".join(f"{error} {error.__cause__ or ''}".split()))[:400]
         raise HubError(
             f"pushing to {to} at {endpoint} failed ({type(error).__name__}: {said}); what was pushed stays: mend that and run "
             "the same command again, it goes on from there"
