@@ -7,9 +7,11 @@ import inspect
 import json
 import lzma
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,7 @@ from starloom.models.causal_lm import load_model
 from starloom.store import Built
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.pack import open_tokens
+from starloom.train import heldout
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,39 @@ def test_the_files_add_up_to_the_whole(scored: tuple[Built, Built, Built, Built]
     assert sum(row["xz"] for row in rows) == whole["compressed_bytes"]["xz"]
     for name, one in whole["languages"].items():
         assert sum(row["tokens"] for row in rows if row["language"] == name) == one["scored"]["tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked(untrained.Untrained):
+    """A model that never looked behind the end of a document."""
+
+    document_mask: bool = True
+
+
+def test_a_model_that_saw_documents_alone_is_scored_so(journey: untrained.Journey, where: Path) -> None:
+    clean, packed, masked, score = untrained.built(
+        [journey.clean, journey.packed, base := Masked(journey.packed), HeldOut(base, journey.packed, journey.clean)],
+        where,
+    )
+    words = Vocabulary.load(packed)
+    stream = open_tokens(packed.path("tokens-heldout.bin"))
+    segments = packed.table("segments-heldout.parquet").to_pylist()
+    nats = 0.0
+    for language, one in results(score)["languages"].items():
+        files = [file for file in held_out_files(clean, {s["source"] for s in segments}) if file.language == language]
+        ids = np.concatenate(
+            [stream[s["start"] : s["end"]] for file in files for s in segments if s["source"] == file.id]
+        )
+        alone = heldout.score(
+            load_model(masked.directory),
+            ids,
+            words.byte_lengths,
+            untrained.CONTEXT,
+            end_of_document=words.end_of_document,
+        )
+        assert one["model"]["nats"] == pytest.approx(alone.nats)
+        nats += heldout.score(load_model(masked.directory), ids, words.byte_lengths, untrained.CONTEXT).nats
+    assert results(score)["model"]["nats"] != pytest.approx(nats, rel=1e-6)
 
 
 def test_gzip_and_xz_are_those_of_the_plain_tools_on_each_file(scored: tuple[Built, Built, Built, Built]) -> None:

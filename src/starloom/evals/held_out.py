@@ -64,7 +64,7 @@ class HeldOut(Stage):
     Files are taken in an order of chance up to `limit_bytes`, whole ones; `files.parquet` has what each of them costs.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     base: Stage
     packed: Stage
@@ -156,6 +156,8 @@ def tallied(work: Work, files: Sequence[HeldOutFile]) -> list[Tally]:
         if segment["source"] in pieces:
             pieces[segment["source"]].append(dataset.tokens[segment["start"] : segment["end"]])
     size = sum(len(piece) for own in pieces.values() for piece in own)
+    masked = work.input("base").manifest["settings"].get("document_mask")  # as it was trained: files are strangers
+    end_of_document = dataset.vocabulary.end_of_document if masked else None
     found = {}
     with (
         hardware.repeatable(work.runtime.threads, work.runtime.device),
@@ -166,7 +168,7 @@ def tallied(work: Work, files: Sequence[HeldOutFile]) -> list[Tally]:
             own = [file for file in files if file.language == language]
             ends = np.cumsum([sum(map(len, pieces[file.id])) for file in own])
             tokens = np.concatenate([np.zeros(0, np.int64), *(piece for file in own for piece in pieces[file.id])])
-            nats = nats_of_each(model, tokens, byte_lengths, dataset.context, advance)
+            nats = nats_of_each(model, tokens, byte_lengths, dataset.context, advance, end_of_document)
             start = 0
             for file, end in zip(own, ends.tolist(), strict=True):
                 first = max(start, 1)  # nothing predicts the first token of all

@@ -70,12 +70,12 @@ def nats_of_each(
     byte_lengths: npt.NDArray[np.int32],
     context: int,
     advance: Callable[[int], object] = lambda tokens: None,
+    end_of_document: int | None = None,
 ) -> npt.NDArray[np.float64]:
     """What every token of a split costs, in the windows of `score`; the first, which nothing predicts, costs 0."""
     nats = np.zeros(len(tokens))
-    for first, targets, losses_BT in _losses(
-        model, tokens, byte_lengths, context, window_starts(len(tokens), context, None)
-    ):
+    starts = window_starts(len(tokens), context, None)
+    for first, targets, losses_BT in _losses(model, tokens, byte_lengths, context, starts, end_of_document):
         nats[first + 1 : first + 1 + targets.size] = losses_BT.double().cpu().numpy().ravel()
         advance(targets.size)
     return nats
