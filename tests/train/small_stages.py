@@ -11,14 +11,16 @@ from typing import Any
 from small_job import Heard
 
 from starloom.corpus.schemas import MIX, table_of
+from starloom.journey import Journey
 from starloom.models.config import GPTBigCodeConfig
 from starloom.records import document_id
 from starloom.stage import Runtime, Stage, Work, build
 from starloom.store import Built, Store, write_table
+from starloom.tokens.blend import open_packs as open_packs
 from starloom.tokens.pack import Pack
 from starloom.tokens.train_bpe import TrainBPE
-from starloom.train import Heldout, Muon, Pretrain, Schedule, Steps
-from starloom.train.settings import AdamW
+from starloom.train import Heldout, Keep, Muon, Pretrain, Schedule, Steps
+from starloom.train.settings import AdamW, parse_optimizer
 
 NAMES = ("left", "right", "count", "total", "näme", "value", "index")
 
@@ -73,3 +75,12 @@ def pretrain(**changes: Any) -> Pretrain:
 
 def built(folder: Path, stage: Stage, heard: Heard | None = None, **runtime: Any) -> Built:
     return build(stage, Store(folder), Runtime(progress=heard or Heard(), **{"save_every_s": 0.0, **runtime}))
+
+
+def small(steps: int = 12, dropout: float = 0.1, optimizer: str = "muon", keep: int = 0) -> Journey:
+    """The same as a recipe: `starloom run small_stages:small`."""
+    model = GPTBigCodeConfig(
+        vocab_size=320, n_positions=32, n_embd=16, n_layer=2, n_head=2,
+        resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
+    )  # fmt: skip
+    return Journey(pretrain(model=model, budget=Steps(steps), optimizer=parse_optimizer(optimizer), keep=Keep(keep)))

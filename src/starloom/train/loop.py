@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from starloom.errors import TrainingError
 from starloom.models.causal_lm import CausalLM, new_model
+from starloom.models.checkpoint import load_tensors
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
 from starloom.stage import Work
 from starloom.train import hardware, heldout, sharding
@@ -63,6 +65,7 @@ class Job:
     compile: bool  # let torch compile the layers
     threads: int
     device: str
+    start: Path | None = None  # the model's folder to go on from; None: weights drawn from the seed
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
 
 
@@ -130,7 +133,7 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 began = time.perf_counter()
                 factor = job.schedule.factor(state.step, steps)
                 rate = optimizer.rate(factor)
-                seed_dropout(job.seed, state.step)
+                seed_dropout(job.seed, state.step, ranks.index)
                 scale = state.loss_scale
                 loss, norm = gradients(model, ids, job, ranks, scale)
                 finite = math.isfinite(loss) and math.isfinite(norm)
@@ -222,6 +225,8 @@ def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
     """A model with the seed's weights, and its optimizer at the start."""
     config = job.config
     model = new_model(config, seed=job.seed, device=job.device)
+    if job.start is not None:
+        load_weights(model, job.start)
     if job.recompute:
         recompute(model)
     if job.compile:
@@ -232,6 +237,14 @@ def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
         qkv = qkv_blocks(config.n_head, config.n_embd, config.multi_query)
     dtype = torch.bfloat16 if job.precision == "bf16" else torch.float32
     return model, Optimizer(dict(model.named_parameters()), job.optimizer, qkv, dtype)
+
+
+@torch.no_grad()
+def load_weights(model: CausalLM, folder: Path) -> None:
+    """Copy a checkpoint's weights over a model's own, of the same shapes."""
+    tensors = load_tensors(folder, model.config)
+    for name, tensor in model.named_parameters():
+        tensor.copy_(tensors[name])
 
 
 def last_words(wrong: str, state: State, work: Work) -> str:
@@ -259,7 +272,7 @@ def step_times(job: Job, data: Data, seconds: float, ranks: Ranks) -> list[float
             gradients(model, ids, job, ranks)
             optimizer.step(1e-3)
             optimizer.zero_grad()
-            return time.perf_counter() - began
+            return ranks.mean(time.perf_counter() - began)  # so that all of them take as many steps
 
         return calibration_steps(timed_step, seconds)
 

@@ -11,17 +11,17 @@ import torch
 
 from starloom import records
 from starloom.models.causal_lm import CausalLM
+from starloom.train import sharding
 from starloom.train.ahead import Ids
-from starloom.train.parts import whole
 from starloom.train.ranks import Ranks
 
 if TYPE_CHECKING:
     from starloom.train.loop import Job
 
 
-def seed_dropout(seed: int, step: int) -> None:
-    """Make what is dropped in a step a function of the seed and the step."""
-    torch.manual_seed(int(records.uniform(seed, "dropout", step) * 2**53))
+def seed_dropout(seed: int, step: int, rank: int = 0) -> None:
+    """Make what is dropped in a step a function of the seed, the step and the part of the batch."""
+    torch.manual_seed(int(records.uniform(seed, "dropout", step, *([rank] if rank else [])) * 2**53))
 
 
 def computing(job: Job) -> torch.autocast:
@@ -56,5 +56,5 @@ def gradients(model: CausalLM, ids: Ids, job: Job, ranks: Ranks, scale: float = 
         loss += part_loss.detach() / parts
     if scale != 1:
         torch._foreach_mul_([one.grad for one in model.parameters() if one.grad is not None], 1 / scale)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf if job.clip is None else job.clip)
-    return ranks.mean(loss).item(), whole(norm).item()
+    norm = sharding.clip(model.parameters(), math.inf if job.clip is None else job.clip, ranks)
+    return ranks.mean(loss).item(), norm

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from starloom.models.causal_lm import CausalLM, new_model
-from starloom.models.config import ModelConfig
+from starloom.models.causal_lm import CausalLM
 from starloom.stage import Work
+from starloom.train import sharding
 from starloom.train.log import LOG, Log, Row
-from starloom.train.sharding import gathered
 from starloom.train.trackers import Tracker, opened, tell
 
 if TYPE_CHECKING:
@@ -29,14 +25,15 @@ class Watch:
         peak = work.resolved.get("peak", {}).get("flops_per_s")
         self._peak = None if peak is None else ranks.processes * peak
         self._sampler = data.sampler
-        self._work, self._ranks, self._device = work, ranks, job.device
+        self._ranks = ranks
+        self._work, self._main = work, ranks.main
         self.log = work.directory / LOG
         self._log: Log | None = None
         self._trackers: list[Tracker] = []
         self._begin(log_so_far)
 
     def _begin(self, log_so_far: bytes) -> None:
-        if self._ranks.main:
+        if self._main:
             self._log = Log(self.log, log_so_far)
             runtime, resolved = self._work.runtime, self._work.resolved
             self._trackers = opened(runtime.watch, self._work.directory, resolved, self.log, runtime.progress.line)
@@ -55,17 +52,11 @@ class Watch:
         tell(self._trackers, row)
 
     def at_look(self, model: CausalLM, row: Row) -> None:
-        """After a look at the held-out text, whose figures are in the row, and before the row is written.
-
-        Of several processes that hold parts of the model, the main one writes samples with a whole copy.
-        """
-        if self._sampler is None:
-            return
-        if self._ranks.processes > 1:
-            weights = gathered(model, self._ranks)  # by all of them
-            model = with_weights(model.config, weights, self._device) if self._ranks.main else model
-        if self._ranks.main:
-            row["samples"] = self._sampler(model)
+        """After a look at the held-out text, whose figures are in the row, and before the row is written."""
+        if self._sampler is not None:
+            whole = sharding.unsharded(model, self._ranks)
+            if whole is not None:
+                row["samples"] = self._sampler(whole)
 
     def __enter__(self) -> Watch:
         return self
@@ -77,13 +68,6 @@ class Watch:
             self._log.__exit__(kind, error, trace)
         for tracker in self._trackers:
             tracker.close()
-
-
-def with_weights(config: ModelConfig, weights: Mapping[str, Tensor], device: str) -> CausalLM:
-    """A model of its own that holds these."""
-    model = new_model(config, seed=None, device="meta")
-    model.load_state_dict({name: tensor.to(device) for name, tensor in weights.items()}, assign=True)
-    return model
 
 
 def speed(tokens_per_s: float, flops_per_token: int, peak_flops_per_s: float | None) -> Row:
