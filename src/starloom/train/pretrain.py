@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import ModelConfig
-from starloom.stage import Facts, Runtime, Stage, Work
+from starloom.stage import Facts, Runtime, Stage, Work, external
 from starloom.store import Built
 from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
@@ -65,6 +65,8 @@ class Pretrain(Stage):
     heldout: Heldout = Heldout()  # noqa: RUF009
     keep: Keep = Keep()  # noqa: RUF009  (checkpoints that stay)
     document_mask: bool = False  # attention does not look behind an end of document; as published, it does
+    start: Stage | None = None  # the model to go on from: its weights alone; of an upstream stage
+    start_folder: str = external("")  # or in a folder of its own
     recompute: bool = False  # keep only what goes into each layer, and compute it again: less memory, a third more time
     compile: bool = False  # let torch compile the layers; needs a C++ compiler, on a GPU triton
     mixture: tuple[float, ...] = ()  # weight of each pack; 0 leaves one out
@@ -79,6 +81,8 @@ class Pretrain(Stage):
         for name in ("batch", "accumulate", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"pretrain.{name} is {getattr(self, name)}; use 1 or more")
+        if self.start is not None and self.start_folder:
+            raise ConfigError("pretrain goes on from start or from start_folder, not from both")
         if self.samples < 0:
             raise ConfigError(f"pretrain.samples is {self.samples}; use 0 for none, or more")
         if self.spike is not None and self.spike.every < self.patience:
@@ -87,6 +91,11 @@ class Pretrain(Stage):
             )
         if self.clip is not None and self.clip <= 0:
             raise ConfigError(f"pretrain.clip is {self.clip}; use a positive norm, or none")
+
+    def external_digests(self) -> dict[str, str]:
+        from starloom.train import start
+
+        return {"start_folder": start.digest(self.start_folder)}
 
     def produce(self, work: Work) -> None:
         from starloom.train.checkpoint import Checkpoints
@@ -138,11 +147,12 @@ class Pretrain(Stage):
         from starloom.train import loop, sharding
 
         packed = work.many("packed")
+        start = self._start(work, config, packed[0])
         resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work.runtime, ranks)))
         work.resolved = resolved
         say_what_differs(resolved, work.runtime)
         threads = resolved["threads"] if resolved["ranks"] == work.runtime.ranks else work.runtime.threads
-        job = self.job(config, resolved["precision"], threads, resolved["device"])
+        job = self.job(config, resolved["precision"], threads, resolved["device"], start)
         data = replace(data, sampler=self._sampler(packed, dataset.vocabulary, resolved, data.tokens_a_step))
         outcome = loop.train(job, data, resolved["steps"], work, ranks)
         weights = sharding.gathered(outcome.model, ranks)
@@ -170,7 +180,17 @@ class Pretrain(Stage):
         end = vocabulary.end_of_document
         return replace(self.model, vocab_size=vocabulary.rows, bos_token_id=end, eos_token_id=end)
 
-    def job(self, config: ModelConfig, precision: Precision, threads: int, device: str) -> Job:
+    def _start(self, work: Work, config: ModelConfig, packed: Built) -> Path | None:
+        """The folder of the model that training goes on from, checked."""
+        from starloom.train import start
+
+        if self.start is not None:
+            return start.checked(start.unharmed(work.input("start")), config, packed)
+        return start.checked(Path(self.start_folder), config, packed) if self.start_folder else None
+
+    def job(
+        self, config: ModelConfig, precision: Precision, threads: int, device: str, start: Path | None = None
+    ) -> Job:
         """What the loop is asked for."""
         from starloom.train.loop import Job
 
@@ -192,6 +212,7 @@ class Pretrain(Stage):
             threads=threads,
             device=device,
             keep=self.keep,
+            start=start,
         )
 
     def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime, ranks: Ranks) -> dict[str, Any]:
