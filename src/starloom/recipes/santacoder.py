@@ -90,7 +90,7 @@ SCALES: Final = {
     ),
     # Our choice, as docs/log.md found it for two cores: the quickstart's shape and optimizer, the published recipe around it.
     "mini": Scale(
-        model=presets.QUICKSTART, vocab_size=8192, context=512, batch=4, accumulate=1, steps=900, optimizer=Muon(),
+        model=presets.QUICKSTART, vocab_size=8192, context=512, batch=4, accumulate=1, steps=600, optimizer=Muon(),
         schedule=Schedule("trapezoid"), precision="auto", heldout=0.05, checkpoints=2,
     ),
 }  # fmt: skip
