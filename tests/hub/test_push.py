@@ -143,6 +143,13 @@ def test_a_branch_that_holds_something_else_is_refused_and_left_alone(model: Rep
     assert hub.branches[TO]["main"] == foreign
 
 
+def test_a_commit_by_somebody_else_during_a_push_ends_it_and_stays(model: Repository, hub: Hub) -> None:
+    hub.intruder = "main"
+    with pytest.raises(HubError, match="The branch has moved"):
+        pushed(model, hub)
+    assert [one.title for one in hub.history(TO, "main")] == ["by somebody else", "initial commit"]
+
+
 def test_two_that_push_at_once_do_not_mix_and_publishing_waits_for_neither(
     model: Repository, hub: Hub, stores: Path, tmp_path: Path
 ) -> None:
