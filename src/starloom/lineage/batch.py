@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from starloom.corpus.fields import value_of
 from starloom.corpus.rendered import Rendered, Span
 from starloom.errors import ConfigError, DamagedError, StoreError
 from starloom.lineage.journal import Journal, store_of
-from starloom.store import Built
+from starloom.store import MANIFEST, Built, read_sealed_json
 from starloom.tokens.blend import Blend, open_packs
 from starloom.tokens.dataset import Dataset, Replay
 from starloom.tokens.fim import FIM
+from starloom.train.log import LOG, gone_past
 
+RESOLVED = "resolved.json"
 COLUMNS = ("text", "repository", "path", "stars", "fields")  # of a `Read` row: a span lies in one, or in a named field
 
 
@@ -53,13 +56,35 @@ def sequences_of(journal: Journal, model: Built, step: int) -> list[Sequence]:
     differ. Raises ConfigError for a step that the run does not have.
     """
     steps = int(model.manifest["resolved"]["steps"])
+    past = [gone for first, gone in _gone_past(model) if first <= step]
     if not 1 <= step <= steps:
         raise ConfigError(f"{model.directory} was trained for {steps:,} steps, counted from 1; there is no step {step}")
     packs, dataset = _batches(model)
-    replay = dataset.replay(step=step - 1, **_order(model.manifest["settings"]))
+    replay = dataset.replay(step=step - 1 + (past[-1] if past else 0), **_order(model.manifest["settings"]))
     marks = dataset.vocabulary.marks_as_text()
     texts = {pack: _Texts(journal, packs[pack], replay, marks) for pack in {place.pack for place in replay.places}}
     return [_sequence(dataset, replay, line, texts[place.pack]) for line, place in enumerate(replay.places)]
+
+
+def run_at(directory: Path) -> Built:
+    """A training run, also one that is not finished: then with what it was asked for, and its log so far."""
+    if (directory / MANIFEST).is_file() or not (directory / RESOLVED).is_file():
+        return Built.open(directory)
+    resolved = read_sealed_json(directory / RESOLVED)
+    if "batches" not in resolved:
+        return Built.open(directory)  # another step's, or an older one's: it says that it was never finished
+    said = resolved["batches"]
+    manifest = {"settings": said["settings"], "inputs": {"packed": said["packed"]}, "resolved": resolved}
+    return Built(directory, manifest)
+
+
+def _gone_past(model: Built) -> list[tuple[int, int]]:
+    """(first step, batches gone past) of the stretches of a run that went back."""
+    finished = LOG in model.manifest.get("files", {})
+    path = model.directory / LOG
+    if not finished and not path.is_file():
+        return []
+    return gone_past(model.read_bytes(LOG) if finished else path.read_bytes())
 
 
 def _batches(model: Built) -> tuple[list[Built], Dataset | Blend]:
@@ -182,11 +207,16 @@ def steps_that_saw(packed: Built, model: Built, start: int, end: int) -> list[in
     """Steps of a run, counted from 1, whose batch held any of the training tokens [start, end) of one of its packs."""
     packs, dataset = _batches(model)
     order = _order(model.manifest["settings"])
-    seen = int(model.manifest["resolved"]["steps"]) * order["size"]
+    steps = int(model.manifest["resolved"]["steps"])
+    stretches = [(1, 0), *_gone_past(model)]
+    ends = [*(start for start, _ in stretches[1:]), steps + 1]
+    seen = (steps + stretches[-1][1]) * order["size"]
     first = max(0, (start - 1) // dataset.context)  # a sample holds one token more than its context
     last = (end - 1) // dataset.context
     found: set[int] = set()
     for number in (number for number, pack in enumerate(packs) if pack.fingerprint == packed.fingerprint):
         positions = dataset.positions(first, last, seed=order["seed"], before=seen, pack=number)
-        found.update((positions // order["size"] + 1).tolist())
+        batches = (positions // order["size"]).tolist()
+        for (begin, past), behind in zip(stretches, ends, strict=True):
+            found.update(step for batch in batches if begin <= (step := batch - past + 1) < behind)
     return sorted(found)

@@ -11,7 +11,7 @@ from starloom import flags
 from starloom.errors import ConfigError
 from starloom.flags import flag
 from starloom.lineage.journal import Journal, store_of
-from starloom.store import Built, Store
+from starloom.store import Store
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def _follow_file(name: str, follow_flags: FollowFlags) -> int:
 
 def _follow_step(run: Path, step: int, follow_flags: FollowFlags) -> int:
     from starloom.corpus.sources.listing import printable
-    from starloom.lineage.batch import sequences_of
+    from starloom.lineage.batch import run_at, sequences_of
 
-    model = Built.open(run.resolve())
+    model = run_at(run.resolve())
     sequences = sequences_of(Journal.open(store_of(run)), model, step)
     if follow_flags.json:
         print(

@@ -42,6 +42,13 @@ def lines(log: bytes) -> Iterator[Row]:
     return map(json.loads, log.splitlines())
 
 
+def gone_past(log: bytes) -> list[tuple[int, int]]:
+    """(first step, batches gone past before it) of each stretch of a run that went back when its loss had risen; steps
+    before the first trained on the batch of their own number."""
+    back = [json.loads(line) for line in log.splitlines() if b'"went_back"' in line]
+    return [(row["step"], row["batch"] - row["step"] + 1) for row in back]
+
+
 def rows(path: Path) -> Iterator[Row]:
     """The lines of a log."""
     with path.open("rb") as file:

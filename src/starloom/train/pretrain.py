@@ -148,7 +148,7 @@ class Pretrain(Stage):
 
         packed = work.many("packed")
         start = self._start(work, config, packed[0])
-        resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work.runtime, ranks)))
+        resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work, ranks)))
         work.resolved = resolved
         say_what_differs(resolved, work.runtime)
         threads = resolved["threads"] if resolved["ranks"] == work.runtime.ranks else work.runtime.threads
@@ -215,18 +215,24 @@ class Pretrain(Stage):
             start=start,
         )
 
-    def _resolve(self, config: ModelConfig, data: Data, runtime: Runtime, ranks: Ranks) -> dict[str, Any]:
+    def _resolve(self, config: ModelConfig, data: Data, work: Work, ranks: Ranks) -> dict[str, Any]:
         """Steps, precision and threads: found out once, before the first step, and kept for every run that goes on."""
         from starloom.train import hardware, loop
         from starloom.train.peak import peak
 
+        runtime = work.runtime
         precision = hardware.choose_precision(self.precision, runtime.device)
+        packed, said = work.many("packed"), self.settings()
         found: dict[str, Any] = {
             "precision": precision,
             "threads": runtime.threads,
             "ranks": runtime.ranks,
             "device": runtime.device,
             **hardware.describe(),
+            "batches": {  # what `starloom follow` draws them again from while there is no manifest
+                "settings": {name: said[name] for name in ("seed", "batch", "accumulate", "fim", "mixture")},
+                "packed": packed[0].fingerprint if len(packed) == 1 else [one.fingerprint for one in packed],
+            },
         }
         with hardware.repeatable(runtime.threads, runtime.device):
             found["peak"] = peak(runtime.device, precision)
