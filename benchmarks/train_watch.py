@@ -4,7 +4,7 @@
     python benchmarks/train_watch.py starloom-store/pack-*
 
 Steps and rows are timed in turns, samples for a run of three minutes on this machine. Prints what each takes of a step or
-of the run, and what one step of decoding costs in trained tokens (`train/samples.py` counts with 40). Appends one line to
+of the run, and what one step of decoding costs in trained tokens (`train/samples.py` counts with 50). Appends one line to
 benchmarks/results/train_watch.jsonl.
 """
 

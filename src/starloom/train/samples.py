@@ -29,8 +29,8 @@ LONGEST, SHORTEST = 48, 8  # tokens of a sample; where there is time for fewer, 
 SHARE = 0.01  # of the run, for all of its samples
 # One step of decoding in trained tokens of the same model, from above. On two CPU cores a step reads each weight once, at
 # about 10 GB/s, and training computes 6 operations with it, at about 150 GFLOP/s: 10, and as many again for what is not
-# matrices; measured: docs/log.md. A GPU waits for Python and launches kernel after kernel: our estimate.
-STEP_COST = {"cpu": 40, "cuda": 10_000}
+# matrices; measured: 30 to 40 (benchmarks/train_watch.py). A GPU waits for Python and launches kernel after kernel: our estimate.
+STEP_COST = {"cpu": 50, "cuda": 10_000}
 
 
 @dataclass(frozen=True, slots=True)
