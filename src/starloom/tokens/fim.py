@@ -140,8 +140,8 @@ class FimSample:
         self._blocks: list[_Block] = []
         for part in parts:
             self._blocks += (part,) if type(part) is Copy else part.blocks(sentinels)  # type: ignore[union-attr]
-        texts = [block.text for block in self._blocks if type(block) is Text]
-        self._encoded = vocabulary.encode_batch(texts)  # all of them in one call
+        self.texts = [block.text for block in self._blocks if type(block) is Text]  # all that is encoded, in one call
+        self._encoded = vocabulary.encode_batch(self.texts)
         self.ids = self._ids()
 
     def _ids(self) -> Ids:
