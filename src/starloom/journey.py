@@ -31,6 +31,7 @@ class Revision:
     revision: str
     about: str
     step: str
+    system: str  # whose recipe it follows, such as SantaCoder
     also: tuple[str, ...] = ()
 
 

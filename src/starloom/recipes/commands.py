@@ -227,10 +227,14 @@ def _publish(store: Store, journey: Journey, results: dict[str, Built], recipe: 
         from starloom.train.checkpoint import kept
 
         built = results[one.step]
-        commit = publish(
-            store.root / HUB, one.model, one.revision, built, kept(built), also=one.also,
-            about=Card(recipe=recipe, published="SantaCoder", about=one.about),
-        )  # fmt: skip
+        label = one.step.partition(":")[2]
+        scores = {
+            name: results[step].manifest["summary"]
+            for name, step in (("held-out", f"held_out:{label}"), ("exact match", f"infilling:{label}"))
+            if step in results
+        }
+        about = Card(recipe=recipe, published=one.system, about=one.about, scores=tuple(scores.items()))
+        commit = publish(store.root / HUB, one.model, one.revision, built, kept(built), also=one.also, about=about)
         for revision in (one.revision, *one.also):
             published.setdefault(one.model, {})[revision] = commit.id
     return published

@@ -155,7 +155,9 @@ def santacoder(
     page = report.Report(steps_told, title="SantaCoder's variants, trained and compared", recipe=command)
     last = FINAL if FINAL in chosen else BASE
     published = (
-        Revision(name, which, VARIANTS[which].about, f"pretrain:{which}", ("main",) if which == last else ())
+        Revision(
+            name, which, VARIANTS[which].about, f"pretrain:{which}", "SantaCoder", ("main",) if which == last else ()
+        )
         for which in chosen
     )
     return Journey(table, page, revisions=tuple(published))
