@@ -50,6 +50,13 @@ def test_utilization_is_the_models_operations_in_a_second_over_the_peak(tmp_path
         assert 0 <= row["loader_wait_s"] < row["seconds"]
 
 
+def test_a_peak_that_a_step_exceeds_was_measured_on_a_busy_machine_and_is_measured_again(tmp_path):
+    working = small_job.work(tmp_path)
+    working.resolved = {"peak": {"flops_per_s": 1.0}}
+    loop.train(small_job.job(), small_job.data(), 3, working, alone())
+    assert all(row["mfu"] < 1 for row in rows(tmp_path / "log.jsonl"))
+
+
 def test_without_a_known_peak_there_is_no_utilization():
     assert speed(100.0, 6, None) == {"model_flops_per_s": 600, "mfu": None}
 

@@ -94,6 +94,8 @@ def speeds(run: Run) -> list[tuple[str, str]]:
     peak = run.resolved.get("peak") or {}
     if used:
         of = f"{plain.amount(peak['flops_per_s'])}FLOP/s ({peak['how']})" if peak.get("flops_per_s") else "the peak"
+        if max(used) > 1:
+            of += ", which was busy when that was measured"
         found.append(("utilization", f"{100 * statistics.median(used):.1f} % of {of}"))
     elif peak:
         found.append(("utilization", f"unknown: {peak['how']}"))
