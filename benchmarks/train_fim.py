@@ -11,7 +11,7 @@ cuts, and how many samples come out with the same ids is counted: all but those 
 published route trains on U+FFFD. Also counted: what being cut or padded to its length costs a sample, and how much is encoded.
 
 The loader is `Dataset.batch` of the quickstart's pack, at its rate and at 1, beside a step of the quickstart's model and of one
-of 12.5M parameters in fp32. Appends one line to benchmarks/results/train_fim.jsonl.
+of 12.5M parameters in fp32; the batch at rate 1 is drawn behind the other, which warms the caches for it. Appends one line to benchmarks/results/train_fim.jsonl.
 """
 
 from __future__ import annotations
