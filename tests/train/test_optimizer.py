@@ -1,5 +1,11 @@
 """Muon against singular values, AdamW against its formula, and states that are whole."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -180,3 +186,17 @@ def test_optimizers_are_chosen_by_name():
     assert flags.convert("adamw", Muon | AdamW, "pretrain.optimizer") == AdamW()
     assert flags.convert("adafactor", Muon | AdamW | Adafactor, "pretrain.optimizer") == Adafactor()
     assert flags.convert("Muon", Muon | AdamW, "pretrain.optimizer") == Muon()
+
+
+@pytest.mark.slow
+def test_weights_in_parts_take_the_steps_of_whole_ones():
+    """Two processes, each with half of every matrix, against one; equal but for the order of sums."""
+    here = Path(__file__).parent
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here)}
+    ran = subprocess.run(
+        [*command, str(here / "two_optimizers.py")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    differences = json.loads(ran.stdout.strip().splitlines()[-1])
+    assert set(differences) == {"adamw", "muon", "adafactor"} and max(differences.values()) < 1e-4

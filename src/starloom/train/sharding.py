@@ -25,7 +25,6 @@ from starloom.models.gpt_bigcode import GPTBigCode
 from starloom.models.linear import linear
 from starloom.train.parts import in_parts, whole
 from starloom.train.ranks import Ranks
-from starloom.train.settings import Adafactor
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -41,11 +40,6 @@ def shard(model: CausalLM, ranks: Ranks, job: Job) -> CausalLM:
     """
     if ranks.mesh is None:
         return model
-    if isinstance(job.optimizer, Adafactor):
-        raise ConfigError(
-            f"Adafactor needs whole matrices, which {ranks.processes} processes do not hold; use --set "
-            "pretrain.optimizer=adamw, or one process"
-        )
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     if ranks.mesh["tensor"].size() > 1:
