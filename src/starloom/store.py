@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,17 @@ class Built:
         if hashlib.sha256(data).hexdigest() != self.manifest["files"][name]["sha256"]:
             raise self._damaged(name, "differs from its SHA-256 in the manifest")
         return data
+
+    def check(self, name: str, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Compare a file that is too large to be read whole with its SHA-256; leave off when it is no longer wanted."""
+        digest = hashlib.sha256()
+        with self.path(name).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                if stopped():
+                    return
+                digest.update(chunk)
+        if digest.hexdigest() != self.manifest["files"][name]["sha256"]:
+            raise self._damaged(name, "differs from its SHA-256 in the manifest")
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A Parquet file as a table, its SHA-256 checked first."""

@@ -5,22 +5,30 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import small_stages as small
+import torch
+import transformers
 from small_job import Heard
 
 from starloom import store
-from starloom.errors import DiskFullError
-from starloom.train import Steps, checkpoint, parted_file
+from starloom.errors import DamagedError, DiskFullError, TrainingError
+from starloom.models.causal_lm import load_model
+from starloom.stage import Runtime, Work
+from starloom.tokens.dataset import Dataset
+from starloom.train import Keep, Steps, checkpoint, parted_file, snapshot
 from starloom.train.log import TIMES
+from starloom.train.pretrain import check_tokens
 
 HERE = Path(__file__).parent
 
@@ -248,3 +256,113 @@ def test_a_run_keeps_the_threads_and_the_precision_that_it_began_with(packed, tm
     model = small.built(tmp_path, small.pretrain(), heard, threads=1)
     assert model.manifest["resolved"]["threads"] == 2
     assert any("began with threads 2 and keeps it, not 1" in line for line in heard.lines)
+
+
+def flipped(path, chance):
+    """Turn one bit of a file over; returns what turns it back."""
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    return lambda: path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_flipped_bit_of_a_checkpoint_is_seen(packed, tmp_path, monkeypatch, flips):
+    cut_after(monkeypatch, 7)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain(keep=Keep(every=4)))
+    directory = run_directory(tmp_path)
+    records = {path: path.read_bytes() for path in (directory / ".units").iterdir()}
+    files = list(directory.glob("resume/resume-00000007/*"))
+    files.append(directory / ".units" / "resume-00000007.json")
+    chance = random.Random(flips)
+    for _ in range(flips):
+        restore = flipped(chance.choices(files, [path.stat().st_size for path in files])[0], chance)
+        heard = Heard()
+        found = checkpoint.Checkpoints(Work(directory, Runtime(progress=heard), {}, {})).newest()
+        assert found is not None and found.state.step == 6
+        assert "the resume point after step 7 is damaged: going on from step 6" in heard.lines
+        restore()
+        for path, record in records.items():  # those of damaged units were removed
+            path.write_bytes(record)
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_any_flipped_bit_of_the_tokens_is_seen_before_a_checkpoint_counts(packed, tmp_path, flips):
+    stage = small.pretrain()
+    built = small.built(copied(packed, tmp_path), stage.packed)
+    chance = random.Random(flips)
+    for number in range(flips):
+        restore = flipped(built.directory / f"tokens-{chance.choice(['train', 'heldout'])}.bin", chance)
+        if number < 2:  # the whole run
+            with pytest.raises(DamagedError, match=r"tokens-.*\.bin"):
+                small.built(tmp_path, stage)
+            assert not list(run_directory(tmp_path).glob("resume/*"))
+        with pytest.raises(DamagedError, match="differs from its SHA-256"):
+            check_tokens([built], lambda: False)
+        restore()
+    check_tokens([built], lambda: False)
+
+
+def test_kept_checkpoints_are_model_folders_and_survive_any_stop(packed, tmp_path, monkeypatch):
+    straight = small.built(copied(packed, tmp_path / "straight"), small.pretrain(keep=Keep(every=4)))
+    cut_after(monkeypatch, 9)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path / "cut"), small.pretrain(keep=Keep(every=4)), save_every_s=1e9)
+    resumed = small.built(tmp_path / "cut", small.pretrain(keep=Keep(every=4)), save_every_s=1e9)
+    assert [step for step, _ in checkpoint.kept(resumed)] == [4, 8] and resumed.verify() == []
+    assert (
+        resumed.manifest["files"]["checkpoints/step-00000008/model.safetensors"]
+        == (straight.manifest["files"]["checkpoints/step-00000008/model.safetensors"])
+    )
+    for _, folder in checkpoint.kept(resumed):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+        mine = load_model(folder).state_dict()
+        assert all(torch.equal(mine[name], one) for name, one in model.state_dict().items() if name in mine)
+        assert len(transformers.AutoTokenizer.from_pretrained(folder)) == 320
+
+
+def test_a_damaged_kept_checkpoint_is_left_out_and_said(packed, tmp_path, monkeypatch):
+    cut_after(monkeypatch, 9)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain(keep=Keep(every=4)))
+    flipped(run_directory(tmp_path) / "checkpoints/step-00000004/model.safetensors", random.Random(0))
+    heard = Heard()
+    model = small.built(tmp_path, small.pretrain(keep=Keep(every=4)), heard)
+    assert [step for step, _ in checkpoint.kept(model)] == [8] and model.verify() == []
+    assert any("kept checkpoint of step 4 was damaged" in line for line in heard.lines)
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(packed, straight, tmp_path, monkeypatch):
+    """Saves that take long hold no step up, and what is saved is what the weights were."""
+    began = threading.Event()
+    drawn = []
+
+    def slow(path, tensors):
+        began.set()
+        while len(drawn) < 9:  # until further steps were begun
+            time.sleep(0.001)
+        plain(path, tensors)
+
+    def batch(self, *, step, **others):
+        drawn.append(step)
+        return plain_batch(self, step=step, **others)
+
+    plain, plain_batch = parted_file.write, Dataset.batch
+    monkeypatch.setattr(parted_file, "write", slow)
+    monkeypatch.setattr(Dataset, "batch", batch)
+    assert facts_of(small.built(copied(packed, tmp_path), small.pretrain(), save_every_s=1e-9)) == straight
+    assert began.is_set()
+
+
+def test_weights_that_are_not_finite_are_never_saved(packed, tmp_path, monkeypatch):
+    def broken(tensor):
+        copy = plain(tensor)
+        return copy * float("nan") if copy.ndim == 2 else copy
+
+    plain = snapshot._copy
+    monkeypatch.setattr(snapshot, "_copy", broken)
+    with pytest.raises(TrainingError, match="is not finite after step 1; nothing is saved"):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    assert not list(run_directory(tmp_path).glob("resume/*"))

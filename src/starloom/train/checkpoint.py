@@ -42,6 +42,7 @@ _STAYS: Final = re.compile(r"step-(\d{8,})")
 _LOOK_EVERY_S: Final = 0.01
 OTHERS_WITHIN_S: Final = 10.0  # that a run which ends with an error waits for other processes' parts: our choice
 
+Check = Callable[[Callable[[], bool]], None]  # raises DamagedError; leaves off when its argument says so
 SaveModel = Callable[[Path, Mapping[str, Tensor]], None]  # writes a model folder from whole weights
 
 
@@ -83,6 +84,7 @@ class Checkpoints:
         ranks: Ranks | None = None,
         stays: Callable[[int], bool] = lambda step: False,  # whether the checkpoint after a step stays
         save_model: SaveModel | None = None,
+        check_data: Check | None = None,
     ) -> None:
         self._work = work
         self._ranks = ranks or alone()
@@ -90,7 +92,9 @@ class Checkpoints:
         self._save_model = save_model
         self._steps: list[int] = []  # of the resume points that there are
         self._saved_at = time.monotonic()
-        self._pool = ThreadPoolExecutor(1, "saving")
+        self._pool = ThreadPoolExecutor(2, "saving")
+        self._check_data = check_data if self._ranks.main else None
+        self._checked: Future[None] | None = None
         self._writing: Future[None] | None = None
         self._snapshot: Snapshot | None = None
         self._abandoned = threading.Event()
@@ -154,6 +158,8 @@ class Checkpoints:
         """Whether it is time for the next save, for one of the processes; raises what went wrong with the last."""
         if self._writing is not None and self._writing.done():
             self.wait()
+        if self._checked is not None and self._checked.done():
+            self._checked.result()
         if not self._ranks.main:
             return False
         every = self._work.runtime.save_every_s
@@ -197,6 +203,9 @@ class Checkpoints:
             writing.result()
 
     def __enter__(self) -> Checkpoints:
+        """Begin to compare the data with their hashes: no resume point counts before they were found whole."""
+        if self._check_data is not None:
+            self._checked = self._pool.submit(self._check_data, self._abandoned.is_set)
         return self
 
     def __exit__(
@@ -204,12 +213,9 @@ class Checkpoints:
     ) -> None:
         if kind is None:
             self.wait()
-        elif (
-            self._writing is not None
-        ):  # what is wrong already is said; a resume point that can still be whole becomes it
+        elif self._writing is not None:  # what is wrong is said already; what can still become whole does
             concurrent.futures.wait([self._writing], OTHERS_WITHIN_S if self._ranks.processes > 1 else None)
-            self._abandoned.set()
-            concurrent.futures.wait([self._writing])
+        self._abandoned.set()
         self._pool.shutdown()
 
     def clear(self) -> None:
@@ -236,6 +242,12 @@ class Checkpoints:
                 _copy_head(log, folder / LOG, log_bytes)
                 for process in range(1, self._ranks.processes):
                     self._take_over(unit, process, writing)
+                if self._checked is not None:
+                    self._checked.result()
+                    if self._abandoned.is_set():
+                        raise TrainingError(
+                            f"the tokens were not all compared with their hashes; {unit} does not count"
+                        )
                 if self._stays(facts["step"]):
                     self._write_model(facts, groups["weights"], folder)
                 writing.facts.update(facts)

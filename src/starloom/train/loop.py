@@ -29,7 +29,7 @@ from starloom.train import hardware, heldout, sharding
 from starloom.train.ahead import Ahead, Ids
 from starloom.train.body import compile_layers, eager, recompute
 from starloom.train.budget import calibration_steps
-from starloom.train.checkpoint import Checkpoints, SaveModel, State
+from starloom.train.checkpoint import Check, Checkpoints, SaveModel, State
 from starloom.train.interrupt import Interrupt
 from starloom.train.keep import Keep
 from starloom.train.log import Row, lines
@@ -82,6 +82,7 @@ class Data:
     heldout: Mapping[str, npt.NDArray[np.generic]]  # tokens by the name of their validation set; "" (ALL): all of them
     sampler: Sampler | None = None  # writes samples at each look
     save_model: SaveModel | None = None  # writes a checkpoint that stays
+    check: Check | None = None  # compares the tokens' files with their hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
     hardware.keep_freed_memory()
     with (
         hardware.repeatable(job.threads, job.device),
-        Checkpoints(work, ranks, lambda step: job.keep.at(step, steps), data.save_model) as checkpoints,
+        Checkpoints(work, ranks, lambda step: job.keep.at(step, steps), data.save_model, data.check) as checkpoints,
     ):
         model, optimizer = fresh(job, ranks)
         weights: dict[str, Tensor] = dict(model.named_parameters())

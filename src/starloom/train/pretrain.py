@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -139,6 +139,7 @@ class Pretrain(Stage):
             byte_lengths=dataset.vocabulary.byte_lengths,
             heldout=held_out_sets(packed),
             save_model=lambda folder, weights: save_model(folder, config, weights, dataset.vocabulary),
+            check=lambda stopped: check_tokens(packed, stopped),
         )
         with explained(self.batch, self.accumulate, dataset.context, self.recompute):
             return self._run(work, ranks, config, data, dataset)
@@ -286,6 +287,14 @@ def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
     checkpoint.save(folder, config, weights)
     for name, content in vocabulary.files(max_length=config.context).items():
         (folder / name).write_bytes(content)
+
+
+def check_tokens(packed: Sequence[Built], stopped: Callable[[], bool]) -> None:
+    """Compare the tokens, which are memory-mapped and never read whole, with their hashes. Raises DamagedError."""
+    for one in packed:
+        for name in one.manifest["files"]:
+            if name.endswith(".bin"):
+                one.check(name, stopped)
 
 
 def lines_of(size: int, rank: int, ranks: int) -> slice:
