@@ -80,7 +80,7 @@ def check_cases(cases: int, family: str, size: int, seed: int) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_ids_and_spans_equal_those_of_encoding_whole_pieces(family: str) -> None:
-    check_cases(1000, family, 700, 0)
+    check_cases(800, family, 700, 0)
 
 
 @pytest.mark.slow
