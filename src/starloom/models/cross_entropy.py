@@ -70,7 +70,8 @@ class _MeanCrossEntropy(torch.autograd.Function):
             loss += ((total_m - logits_mV.gather(1, targets_m)) * weights_m).sum()
             if dx_MD is None and dhead_VD is None:
                 continue
-            d_mV = p_mV.scatter_add_(1, targets_m, -torch.ones_like(targets_m, dtype=compute))
+            d_mV, each_m = p_mV, torch.arange(len(p_mV), device=p_mV.device)
+            d_mV[each_m, targets_m[:, 0]] -= 1  # scatter_add_ would copy all of them twice in bfloat16
             if dx_MD is not None:
                 dx_MD[chunk] = product(d_mV, head.t()) * weights_m
             # one token's share of a large batch is next to nothing in fp16: it is taken after the product there
