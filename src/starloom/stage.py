@@ -54,6 +54,10 @@ class Stage:
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         return f"{name}:{self.label}" if self.label else name
 
+    def external_fields(self) -> list[str]:
+        """The fields that name something outside the store."""
+        return [item.name for item in dataclasses.fields(self) if item.metadata.get(_EXTERNAL)]
+
     def external_digests(self) -> dict[str, str]:
         """Field name → digest of what it names, for every external field; read just before a build."""
         return {}
@@ -148,7 +152,7 @@ class Identities:
                 [self.of(one).fingerprint for one in value] if isinstance(value, tuple) else self.of(value).fingerprint
             )
         externals = stage.external_digests()
-        declared = {item.name for item in dataclasses.fields(stage) if item.metadata.get(_EXTERNAL)}
+        declared = set(stage.external_fields())
         assert set(externals) == declared, f"{stage.step}: digests of {set(externals)} for the external {declared}"
         family = type(stage).__module__.partition(".")[0]
         body = {

@@ -15,7 +15,7 @@ from starloom.flags import Assignment
 from starloom.journey import Journey
 from starloom.models.causal_lm import load_model
 from starloom.tokens.dataset import Dataset
-from starloom.train import AdamW, Minutes, Muon, Pretrain, Steps, Tokens, budget, hardware
+from starloom.train import AdamW, Minutes, Muon, Pretrain, Spike, Steps, Tokens, budget, hardware
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +117,21 @@ def test_settings_are_set_from_the_command_line():
         "pretrain.schedule=linear",
         "pretrain.schedule.floor=0.1",
         "pretrain.model.n_layer=3",
-        "pretrain.precision=bf16",
         "pretrain.heldout.times=4",
         "pretrain.clip=none",
+        "pretrain.spike=skip",
+        "pretrain.spike.window=50",
+        "pretrain.precision=fp16",
+        "pretrain.loss_scale.window=10",
+        "pretrain.document_mask=true",
+        "pretrain.recompute=yes",
     ]
     changed = Journey(small.pretrain()).with_settings(map(Assignment.parse, texts)).step("pretrain")
     assert changed.budget == Steps(60) and changed.optimizer == AdamW(lr=1e-3) and changed.clip is None
     assert (changed.schedule.shape, changed.schedule.floor) == ("linear", 0.1)
-    assert (changed.model.n_layer, changed.precision, changed.heldout.times) == (3, "bf16", 4)
+    assert (changed.model.n_layer, changed.precision, changed.heldout.times) == (3, "fp16", 4)
+    assert changed.spike == Spike(action="skip", window=50) and changed.loss_scale.window == 10
+    assert changed.document_mask and changed.recompute and not changed.compile
 
 
 def test_three_minutes_have_one_spelling():

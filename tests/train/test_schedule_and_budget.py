@@ -61,6 +61,31 @@ def test_warm_up_is_a_straight_line_that_ends_at_one(shape, steps, warmup):
     assert [schedule.factor(step, steps) for step in range(length)] == [(step + 1) / length for step in range(length)]
 
 
+def megatron(step, steps, *, peak, least, warmup):
+    """Megatron-LM's learning rate after so many steps: linear warm-up, then half a cosine wave to the least one."""
+    if step <= warmup:
+        return peak * step / warmup
+    wave = 0.5 * (math.cos(math.pi * (step - warmup) / (steps - warmup)) + 1)
+    return least + wave * (peak - least)
+
+
+@pytest.mark.parametrize(
+    ("run", "steps", "peak", "least", "schedule"),
+    [
+        # facts of the launch scripts: SantaCoder's 300,000 of 600,000 steps, 2 % of warm-up; StarCoderBase-1B; StarCoder
+        (300_000, 600_000, 2e-4, 0.0, Schedule("cosine", warmup=0.02, length=600_000)),
+        (1_000_000, 1_000_000, 4e-4, 4e-5, Schedule("cosine", warmup_steps=2000, floor=0.1)),
+        (8_500, 8_500, 5e-5, 5e-6, Schedule("cosine", warmup_steps=500, floor=0.1)),
+    ],
+)
+def test_published_schedules_can_be_said(run, steps, peak, least, schedule):
+    warmup = max(schedule.warmup_steps, round(schedule.warmup * steps))
+    for step in {0, warmup // 2, warmup, run // 2, run - 1}:
+        # ours is one step ahead in the warm-up, where Megatron's first step moves nothing
+        theirs = megatron(step + (step < warmup), steps, peak=peak, least=least, warmup=warmup)
+        assert peak * schedule.factor(step, run) == pytest.approx(theirs, rel=1e-9)
+
+
 def test_a_share_outside_zero_and_one_is_refused():
     with pytest.raises(ConfigError, match=r"schedule.decay .* not 1.5"):
         Schedule(decay=1.5)

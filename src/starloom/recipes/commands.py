@@ -317,4 +317,6 @@ def _print_settings(one: Stage, as_json: bool) -> int:
             print(f"--set {prefix}={','.join(map(str, value)) if isinstance(value, list) else value}")
 
     lines(one.step, one.settings())
+    for name in one.external_fields():
+        lines(f"{one.step}.{name}", getattr(one, name))
     return 0

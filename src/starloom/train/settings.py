@@ -140,6 +140,13 @@ class Spike:
     every: int = 100  # steps between the checkpoints that are gone back to; PaLM went back some 100, past 200 to 500
     most: int = 5  # rollbacks, then the run ends
 
+    @classmethod
+    def parse(cls, text: str) -> Spike:
+        """`rollback` or `skip`, with the other settings as they are by default."""
+        if text not in ("rollback", "skip"):
+            raise ConfigError(f"what is done about a spike is rollback or skip, or none, not '{text}'")
+        return cls(action=text)  # type: ignore[arg-type]
+
     def __post_init__(self) -> None:
         for name in ("window", "steps", "every", "most"):
             if getattr(self, name) < 1:
