@@ -7,9 +7,11 @@ writes a folder of its own that holds the whole run (`wandb sync` any of them: t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -103,21 +105,24 @@ class Trackio:
     def __init__(self, directory: Path, config: Mapping[str, Any]) -> None:
         trackio = _module("trackio")
         self.last = trackio.SQLiteStorage.get_max_step_for_run(PROJECT, directory.name) or 0
-        self._run: Any = trackio.init(
-            PROJECT,
-            directory.name,
-            config=dict(config),
-            resume="allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
-        )
+        self._finish: Callable[[], None] = trackio.finish
+        with contextlib.redirect_stdout(sys.stderr):  # where what it says belongs
+            self._run: Any = trackio.init(
+                PROJECT,
+                directory.name,
+                config=dict(config),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
 
     def add(self, row: Row) -> None:
         self._run.log(figures(row), step=row["step"])
 
     def close(self) -> None:
-        self._run.finish()
+        with contextlib.redirect_stdout(sys.stderr):
+            self._finish()
 
 
 TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
