@@ -11,7 +11,9 @@ from starloom.models.cross_entropy import IGNORED, cross_entropy, token_losses
 @pytest.fixture(autouse=True)
 def several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CPU_CHUNK", 1)
-    monkeypatch.setattr(module, "_LEAST", 512)  # 300 tokens are five chunks in float64, three in float32, two in bfloat16
+    monkeypatch.setattr(
+        module, "_LEAST", 512
+    )  # 300 tokens are five chunks in float64, three in float32, two in bfloat16
 
 
 def sample(dtype: torch.dtype, ignored: bool = True) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
