@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
 import small_stages as small
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from starloom.errors import ConfigError
 from starloom.flags import Assignment
 from starloom.journey import Journey
 from starloom.models.causal_lm import load_model
 from starloom.tokens.dataset import Dataset
-from starloom.train import AdamW, Minutes, Muon, Pretrain, Spike, Steps, Tokens, budget, hardware
+from starloom.train import AdamW, Minutes, Muon, Pretrain, Spike, Steps, Tokens, budget, hardware, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,27 @@ def test_a_context_longer_than_the_models_is_refused_with_both_remedies(folder):
     longer = Pretrain(small.Pack(stage.packed.clean, stage.packed.vocab, context=64), model=stage.model)
     with pytest.raises(ConfigError, match=r"pretrain.model.n_positions=64 or pack.context=32"):
         small.built(folder, longer)
+
+
+@given(ranks=st.integers(1, 16), lines=st.integers(1, 8))
+def test_ranks_share_the_lines_of_a_batch_equally_and_in_order(ranks, lines):
+    size = ranks * lines
+    shared = [list(range(size)[pretrain.lines_of(size, rank, ranks)]) for rank in range(ranks)]
+    assert [len(one) for one in shared] == [lines] * ranks and list(chain.from_iterable(shared)) == list(range(size))
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_what_would():
+    with pytest.raises(
+        ConfigError, match=r"6 sequences \(pretrain.batch × pretrain.accumulate\) do not divide among 4"
+    ):
+        pretrain.lines_of(6, 0, 4)
+
+
+def test_a_line_of_a_batch_is_drawn_alone_as_in_its_batch(folder):
+    dataset = Dataset(small.built(folder, small.pretrain().packed))
+    whole = dataset.batch(seed=1, step=2, size=6, fim=small.pretrain().fim)
+    parts = [dataset.batch(seed=1, step=2, size=6, fim=small.pretrain().fim, lines=slice(n, n + 2)) for n in (0, 2, 4)]
+    assert np.array_equal(whole, np.concatenate(parts))
 
 
 @pytest.mark.parametrize("name", ["batch", "accumulate", "patience"])

@@ -152,6 +152,8 @@ class Pretrain(Stage):
         resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work, ranks)))
         work.resolved = resolved
         say_what_differs(resolved, work.runtime)
+        if resolved["precision"] == "fp16" and resolved["device"] == "cpu":
+            work.runtime.progress.line("fp16 is emulated on a CPU, some hundred times as slow as fp32: for trials only")
         threads = resolved["threads"] if resolved["ranks"] == work.runtime.ranks else work.runtime.threads
         job = self.job(config, resolved["precision"], threads, resolved["device"], start)
         data = replace(data, sampler=self._sampler(packed, dataset.vocabulary, resolved, data.tokens_a_step))
