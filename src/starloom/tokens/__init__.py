@@ -7,6 +7,7 @@ from starloom.tokens.dataset import Dataset
 from starloom.tokens.fertility import Fertility
 from starloom.tokens.fim import FIM
 from starloom.tokens.pack import Pack
+from starloom.tokens.taken_bpe import TakenBPE
 from starloom.tokens.train_bpe import TrainBPE
 
-__all__ = ["FIM", "Blend", "Census", "Dataset", "Fertility", "Pack", "TrainBPE", "Vocabulary"]
+__all__ = ["FIM", "Blend", "Census", "Dataset", "Fertility", "Pack", "TakenBPE", "TrainBPE", "Vocabulary"]
