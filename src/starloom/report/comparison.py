@@ -16,6 +16,7 @@ COMPARISON = "comparison.json"
 CARD = "comparison.md"
 ALL = "all"
 COLUMNS = 120
+LANGUAGES = 6  # the largest, in the tables; the JSON has all
 MODES = {"left_to_right": "left-to-right", "infilling": "infilling"}
 Cells = list[str]
 Figure = Mapping[str, Any]
@@ -58,11 +59,12 @@ def scores(found: Mapping[str, Any]) -> tuple[Cells, list[Cells]]:
 def by_language(found: Mapping[str, Any]) -> tuple[Cells, list[Cells]]:
     """Head and rows of the second table: each language's bits per byte, and its exact match in both modes."""
     modes = [mode for mode in MODES if mode in found["lines"]]
-    asked = [name for name in found["languages"] if any(name in found["lines"][mode] for mode in modes)]
-    head = ["", *found["languages"], *(f"{name} %" for name in asked)]
+    shown = found["languages"][:LANGUAGES]
+    asked = [name for name in shown if any(name in found["lines"][mode] for mode in modes)]
+    head = ["", *shown, *(f"{name} %" for name in asked)]
     rows = []
     for one in found["variants"]:
-        row = [one["name"], *(f"{one['bits_per_byte'][name]['value']:.3f}" for name in found["languages"])]
+        row = [one["name"], *(f"{one['bits_per_byte'][name]['value']:.3f}" for name in shown)]
         for name in asked:
             rates = [one["exact_match"].get(mode, {}).get(name) for mode in modes]
             row.append(" / ".join("–" if rate is None else f"{100 * rate['value']:.1f}" for rate in rates))
@@ -115,7 +117,8 @@ def tables(found: Mapping[str, Any]) -> Iterator[tuple[str, Cells, list[Cells]]]
         *scores(found),
     )
     if len(found["languages"]) > 1:
-        told = "by language: bits per byte"
+        more = len(found["languages"]) - LANGUAGES
+        told = f"by language{f' (the {LANGUAGES} largest of {LANGUAGES + more})' if more > 0 else ''}: bits per byte"
         yield told + (", and exact match left-to-right / infilling" if found["lines"] else ""), *by_language(found)
     if any(one["line_bits_per_byte"].get(mode) for one in found["variants"] for mode in MODES):
         yield (
