@@ -98,6 +98,13 @@ def test_the_same_gain_on_every_file_is_certain_whatever_the_files_vary() -> Non
     assert not alone.excludes(sum(better) / sum(sizes))
 
 
+def test_a_difference_divides_each_model_by_its_own_bytes() -> None:
+    nats, sizes = files(20)
+    other, _ = files(20, seed=5)
+    twice = [[2 * one for one in column] for column in (nats, sizes)]
+    assert intervals.difference(other, sizes, *twice) == pytest.approx(intervals.difference(other, sizes, nats, sizes))
+
+
 def test_one_file_or_seed_tells_nothing_of_how_sure_it_is() -> None:
     assert intervals.ratio([3], [2]) == (1.5, None, None)
     assert intervals.difference([3], [2], [1], [2]) == (1.0, None, None)
