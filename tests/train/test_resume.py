@@ -372,12 +372,12 @@ def test_weights_that_are_not_finite_are_never_saved(packed, tmp_path, monkeypat
 def test_fifty_kills_at_random_moments_leave_the_weights_of_a_run_that_was_never_killed(packed, tmp_path):
     killed, never = copied(packed, tmp_path / "killed"), copied(packed, tmp_path / "never")
     done = subprocess.run(
-        [sys.executable, str(HERE / "kills.py"), str(killed), "50", "0", "800"],
+        [sys.executable, str(HERE / "kills.py"), str(killed), "50", "0", "300"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=580,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     kills, in_a_save = map(int, done.stdout.split())
     assert kills == 50 and in_a_save > 5  # some of them while a checkpoint was being written
-    stage = small.pretrain(budget=Steps(800))
+    stage = small.pretrain(budget=Steps(300))
     survivor = small.built(killed, stage)
     assert survivor.verify() == [] and facts_of(survivor) == facts_of(small.built(never, stage, save_every_s=1e9))
