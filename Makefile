@@ -1,6 +1,7 @@
 # Each target makes .venv and installs what it needs, only when pyproject.toml, constraints.txt or the C sources changed.
 PYTHON ?= python3
 MINUTES ?= 3
+WORKERS ?= 2
 VENV ?= .venv
 # The CPU build of torch comes from here; where this index cannot be reached, the default index serves
 # (on Linux that build brings gigabytes of CUDA packages).
@@ -17,7 +18,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/starloom run quickstart --minutes $(MINUTES)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: $(VENV)/.test
 	@$(BIN)/python -m pytest -m ''
