@@ -25,10 +25,9 @@ from starloom import store
 from starloom.errors import DamagedError, DiskFullError, TrainingError
 from starloom.models.causal_lm import load_model
 from starloom.stage import Runtime, Work
-from starloom.tokens.dataset import Dataset
+from starloom.tokens.dataset import Dataset, check_tokens
 from starloom.train import Keep, Steps, checkpoint, parted_file, snapshot
 from starloom.train.log import TIMES
-from starloom.train.pretrain import check_tokens
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ An epoch visits every sample once, in an order that is a function of (seed, epoc
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -256,3 +256,11 @@ def _range_of(packed: Built, split: str, validation: str) -> tuple[int, int]:
         known = f"it has {', '.join(sorted(ranges))}" if ranges else "mix.validation names none"
         raise ConfigError(f"{packed.directory} has no validation set '{validation}'; {known}")
     return ranges[validation]
+
+
+def check_tokens(packed: Sequence[Built], stopped: Callable[[], bool]) -> None:
+    """Compare the tokens, which are memory-mapped and never read whole, with their hashes. Raises DamagedError."""
+    for one in packed:
+        for name in one.manifest["files"]:
+            if name.endswith(".bin"):
+                one.check(name, stopped)

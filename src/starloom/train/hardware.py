@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
+from starloom.stage import Runtime
 from starloom.train.devices import cpu_has_bf16
 from starloom.train.settings import Precision
 
@@ -73,3 +74,24 @@ def repeatable(threads: int, device: str) -> Iterator[None]:
             torch.set_num_threads(threads_before)
             torch.use_deterministic_algorithms(deterministic_before)
             torch.utils.deterministic.fill_uninitialized_memory = filling_before  # type: ignore[attr-defined]
+
+
+def say_what_differs(resolved: Mapping[str, Any], runtime: Runtime) -> None:
+    """Tell when a run goes on elsewhere than it began: what it keeps, and what may change its last bits."""
+    if resolved["ranks"] != runtime.ranks:
+        runtime.progress.line(
+            f"this run began with {resolved['ranks']} processes and goes on with {runtime.ranks}: its loss stays the same "
+            "but for rounding"
+        )
+    for name in ("threads", "device"):
+        if resolved["ranks"] == runtime.ranks and resolved[name] != getattr(runtime, name):
+            runtime.progress.line(
+                f"this run began with {name} {resolved[name]} and keeps it, not {getattr(runtime, name)}: "
+                "its weights stay the same, bit for bit"
+            )
+    for name, value in describe().items():
+        if resolved[name] != value:
+            runtime.progress.line(
+                f"this run began under {name} {resolved[name]} and goes on under {value}: its weights may differ in "
+                "their last bits from those of a run that was never stopped"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from starloom.errors import ConfigError
 from starloom.models import presets
 from starloom.models.config import ModelConfig
-from starloom.stage import Facts, Runtime, Stage, Work, external
+from starloom.stage import Facts, Stage, Work, external
 from starloom.store import Built
 from starloom.tokens.blend import check_weights, held_out_sets, open_packs
 from starloom.tokens.bpe import Vocabulary
+from starloom.tokens.dataset import check_tokens
 from starloom.tokens.fim import FIM
 from starloom.train.budget import Budget, Minutes, steps_in
 from starloom.train.keep import Keep
@@ -145,13 +146,13 @@ class Pretrain(Stage):
             return self._run(work, ranks, config, data, dataset)
 
     def _run(self, work: Work, ranks: Ranks, config: ModelConfig, data: Data, dataset: Dataset | Blend) -> Facts:
-        from starloom.train import loop, sharding
+        from starloom.train import hardware, loop, sharding
 
         packed = work.many("packed")
         start = self._start(work, config, packed[0])
         resolved = ranks.broadcast(work.resolve(lambda: self._resolve(config, data, work, ranks)))
         work.resolved = resolved
-        say_what_differs(resolved, work.runtime)
+        hardware.say_what_differs(resolved, work.runtime)
         if resolved["precision"] == "fp16" and resolved["device"] == "cpu":
             work.runtime.progress.line("fp16 is emulated on a CPU, some hundred times as slow as fp32: for trials only")
         threads = resolved["threads"] if resolved["ranks"] == work.runtime.ranks else work.runtime.threads
@@ -291,14 +292,6 @@ def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
         (folder / name).write_bytes(content)
 
 
-def check_tokens(packed: Sequence[Built], stopped: Callable[[], bool]) -> None:
-    """Compare the tokens, which are memory-mapped and never read whole, with their hashes. Raises DamagedError."""
-    for one in packed:
-        for name in one.manifest["files"]:
-            if name.endswith(".bin"):
-                one.check(name, stopped)
-
-
 def lines_of(size: int, rank: int, ranks: int) -> slice:
     """The lines of a step's batch that one of several ranks computes. Raises ConfigError where they are not equally many."""
     if size % ranks:
@@ -307,26 +300,3 @@ def lines_of(size: int, rank: int, ranks: int) -> slice:
             f"use a multiple of {ranks}"
         )
     return slice(rank * size // ranks, (rank + 1) * size // ranks)
-
-
-def say_what_differs(resolved: dict[str, Any], runtime: Runtime) -> None:
-    """Tell when a run goes on elsewhere than it began: what it keeps, and what may change its last bits."""
-    from starloom.train import hardware
-
-    if resolved["ranks"] != runtime.ranks:
-        runtime.progress.line(
-            f"this run began with {resolved['ranks']} processes and goes on with {runtime.ranks}: its loss stays the same "
-            "but for rounding"
-        )
-    for name in ("threads", "device"):
-        if resolved["ranks"] == runtime.ranks and resolved[name] != getattr(runtime, name):
-            runtime.progress.line(
-                f"this run began with {name} {resolved[name]} and keeps it, not {getattr(runtime, name)}: "
-                "its weights stay the same, bit for bit"
-            )
-    for name, value in hardware.describe().items():
-        if resolved[name] != value:
-            runtime.progress.line(
-                f"this run began under {name} {resolved[name]} and goes on under {value}: its weights may differ in "
-                "their last bits from those of a run that was never stopped"
-            )
