@@ -96,17 +96,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Turn 'no space left', from whichever library says it, into a DiskFullError that names the place."""
+    """Turn 'no space left' and 'file too large', from whichever library says it, into a DiskFullError that names the place."""
     try:
         yield
     except Exception as error:
-        full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or (
-            not isinstance(error, StoreError) and "No space left on device" in str(error)
-        )
-        if not full:
+        number = error.errno if isinstance(error, OSError) else None
+        said = "" if isinstance(error, StoreError) else str(error)
+        if number == errno.EFBIG or "File too large" in said:
+            what, remedy = "a file is larger than this process or file system allows", "raise the limit (ulimit -f)"
+        elif number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in said:
+            what, remedy = "the disk is full", "make room"
+        else:
             raise
         raise DiskFullError(
-            f"the disk is full while writing {place}; what was finished stays: make room and run the "
+            f"{what} while writing {place}; what was finished stays: {remedy} and run the "
             "same command again, it goes on from there"
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -16,11 +17,11 @@ import pytest
 
 from ground.example_stages import Counter, Joined, Lines, Named
 from starloom.cluster import Local
-from starloom.errors import BusyError, ConfigError, DamagedError, SourceError, StarloomError, StoreError
+from starloom.errors import BusyError, ConfigError, DamagedError, DiskFullError, SourceError, StarloomError, StoreError
 from starloom.flags import Assignment
 from starloom.journey import Journey
 from starloom.stage import Identities, Runtime, Stage, build
-from starloom.store import MANIFEST, Built, Store, reopen
+from starloom.store import MANIFEST, Built, Store, disk_errors, reopen
 
 
 @pytest.fixture
@@ -245,6 +246,17 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path: Path) -> None:
         pytest.skip(f"this kernel refuses a private mount: {result.stderr.strip()}")
     assert result.stdout.startswith("DiskFullError the disk is full while writing"), result.stdout + result.stderr
     assert "alpha.txt" in result.stdout and "beta.txt" in result.stdout and result.stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EFBIG, "File too large"), RuntimeError("File too large (os error 27)")]
+)
+def test_a_limit_on_the_size_of_files_is_named(tmp_path: Path, error: Exception) -> None:
+    with (
+        pytest.raises(DiskFullError, match=r"a file is larger than .* raise the limit \(ulimit -f\)"),
+        disk_errors(tmp_path),
+    ):
+        raise error
 
 
 def test_a_settings_name_that_is_not_is_answered_with_the_nearest(source: Path) -> None:

@@ -214,3 +214,13 @@ def test_times_are_the_only_difference_between_the_logs_of_two_runs(tmp_path):
         for name in "ab"
     )
     assert first == second
+
+
+@pytest.mark.parametrize("nats", [math.inf, math.nan])
+def test_a_look_without_a_number_is_no_value_in_the_log(tmp_path, monkeypatch, nats):
+    """As fp16 can have it."""
+    monkeypatch.setattr(loop, "look", lambda *_: {"": heldout.Score(nats, 1, 1, 1, 1)})
+    log = list(rows(small.trained(tmp_path, 6) / "log.jsonl"))
+    assert (
+        len(log) == 6 and [row["heldout_bits_per_byte"] for row in log if "heldout_bits_per_byte" in row] == [None] * 2
+    )

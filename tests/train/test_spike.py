@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starloom.errors import ConfigError, TrainingError
+from starloom.report.training import Run, events
 from starloom.train import Spike, spike
 from starloom.train.log import TIMES, rows
 
@@ -42,6 +43,10 @@ def test_a_run_goes_back_before_the_rise_and_on_past_its_batches(tmp_path):
     outcome, log, said = run(tmp_path)
     assert [row["step"] for row in log] == list(range(1, 41))  # without gaps or repeats
     back = [row["went_back"] for row in log if "went_back" in row]
+    assert back[0]["loss"] > 0.5
+    assert [event.told.startswith("went back from step 26 to 24") for event in events(Run("run", tuple(log), {}))] == [
+        True
+    ]
     # two steps in a row make a rise: batches 26 and 27, then 28 and 29, then 30 and 31
     assert [(one["from"], one["to"]) for one in back] == [(26, 24)] and outcome.state.rollbacks == 3
     assert [row.get("batch", row["step"] - 1) for row in log] == [*range(24), *range(32, 48)]

@@ -7,11 +7,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import small_stages as small
 import torch
 from small_job import same
 
-from starloom.errors import ConfigError, DamagedError, SourceError
+from starloom.errors import CheckpointError, ConfigError, DamagedError, SourceError
 from starloom.models.causal_lm import load_model
 from starloom.stage import Identities
 from starloom.tokens.pack import Pack
@@ -103,6 +104,16 @@ def test_a_damaged_upstream_model_is_refused(first, tmp_path):
     path.write_bytes(data)
     with pytest.raises(DamagedError, match=r"model\.safetensors"):
         small.built(tmp_path / "store", further(start=small.pretrain(budget=Steps(6)), seed=9))
+
+
+def test_weights_that_are_no_numbers_are_refused(store, first, tmp_path):
+    folder = tmp_path / "nan"
+    shutil.copytree(first.directory, folder)
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    tensors["transformer.wpe.weight"][0, 0] = float("nan")
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"'transformer.wpe.weight' in .* holds NaN"):
+        small.built(store, further(start_folder=str(folder)))
 
 
 def test_two_starts_are_refused():

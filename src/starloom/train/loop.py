@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from starloom.errors import TrainingError
+from starloom.errors import CheckpointError, TrainingError
 from starloom.models.causal_lm import CausalLM, new_model
 from starloom.models.checkpoint import load_tensors
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
@@ -186,7 +186,12 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                     progress.line(
                         f"{wrong}, up to step {state.step:,}: back to step {saved.state.step:,}, and on past {gone:,} batches"
                     )
-                    went_back = {"from": state.step, "to": saved.state.step, "rollbacks": state.rollbacks + 1}
+                    went_back = {
+                        "from": state.step,
+                        "to": saved.state.step,
+                        "loss": row["loss"],
+                        "rollbacks": state.rollbacks + 1,
+                    }
                     state = replace(
                         saved.state, past=state.past + gone, rollbacks=state.rollbacks + 1, seconds=state.seconds
                     )
@@ -199,7 +204,8 @@ def train(job: Job, data: Data, steps: int, work: Work, ranks: Ranks) -> Outcome
                 if state.step in look_after and state.step < steps:
                     with eager(job.compile):
                         for name, score in look(model, data, job).items():
-                            row[heldout_key(name)] = score.bits_per_byte
+                            bits = score.bits_per_byte  # in fp16 they may be too many for a number
+                            row[heldout_key(name)] = bits if math.isfinite(bits) else None
                         watch.at_look(model, row)
                 watch.after_step(row)
                 advance(data.tokens_a_step, note=f"loss {loss:.3f}")
@@ -242,10 +248,12 @@ def fresh(job: Job, ranks: Ranks) -> tuple[CausalLM, Optimizer]:
 
 @torch.no_grad()
 def load_weights(model: CausalLM, folder: Path) -> None:
-    """Copy a checkpoint's weights over a model's own, of the same shapes."""
+    """Copy a checkpoint's weights over a model's own, of the same shapes. Raises CheckpointError where one is no number."""
     tensors = load_tensors(folder, model.config)
     for name, tensor in model.named_parameters():
         tensor.copy_(tensors[name])
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"'{name}' in {folder} holds NaN or infinity; go on from a checkpoint before it")
 
 
 def last_words(wrong: str, state: State, work: Work) -> str:
