@@ -273,7 +273,7 @@ def test_files_draw_at_the_fragment_rate_in_documents_that_drew_at_the_other() -
 
 
 def test_a_vocabulary_without_a_separator_of_files_is_told() -> None:
-    with pytest.raises(TokenizerError, match="file_separator"):
+    with pytest.raises(TokenizerError, match=r"fim.fragment_rate is .*file_separator.* set it to none"):
         run(WORDS.encode("x = 1\n"), FIM(1, 0.5, 0.5))
 
 

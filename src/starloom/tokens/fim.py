@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from starloom.errors import ConfigError
+from starloom.errors import ConfigError, TokenizerError
 from starloom.tokens import philox
 from starloom.tokens.bpe import Vocabulary
 from starloom.tokens.pieces import Copy, Cut, Piece, Sample, Text
@@ -218,7 +218,7 @@ def apply(ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, ep
     if fim.rate == 0:
         return FimSample(before, [Copy(0, len(before))], vocabulary, (0, 0, 0))
     prefix, middle, suffix, _ = (vocabulary.control(f"fim_{name}") for name in ("prefix", "middle", "suffix", "pad"))
-    separator = None if fim.fragment_rate is None else vocabulary.control("file_separator")
+    separator = None if fim.fragment_rate is None else _separator(vocabulary)
     parts: list[_Part] = []
     whole = Sample(before, vocabulary)
     begin = 0
@@ -236,6 +236,14 @@ def apply(ids: npt.ArrayLike, vocabulary: Vocabulary, fim: FIM, *, seed: int, ep
         parts.append(Copy(end, min(end + 1, len(before))))
         begin = end + 1
     return FimSample(before, parts, vocabulary, (prefix, middle, suffix))
+
+
+def _separator(vocabulary: Vocabulary) -> int:
+    """The token between the files of a document."""
+    try:
+        return vocabulary.control("file_separator")
+    except TokenizerError as error:
+        raise TokenizerError(f"fim.fragment_rate is for files within a document: {error}, or set it to none") from None
 
 
 def _part(sample: Sample, begin: int, end: int, drawn: Chance) -> _Part:
