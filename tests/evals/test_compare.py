@@ -15,6 +15,7 @@ import untrained
 from starloom import report, train
 from starloom.errors import ConfigError
 from starloom.evals import Compare, HeldOut, Infilling, intervals
+from starloom.evals.compared_runs import Run, common_files
 from starloom.models import presets
 from starloom.report import comparison
 from starloom.stage import Stage
@@ -172,6 +173,12 @@ def test_only_files_that_all_models_scored_count(made: Made) -> None:
     found = json.loads(built.read_bytes("comparison.json"))
     assert 0 < found["files"] < len(table(made, 2))
     assert any("that all did count" in note for note in found["notes"])
+
+
+def test_nothing_held_out_is_said(made: Made) -> None:
+    runs = [Run("one", made.built, {}, {}), Run("other", made.built, {}, {})]
+    with pytest.raises(ConfigError, match=r"nothing was held out.*raise mix\.heldout"):
+        common_files(runs)
 
 
 def test_the_terminal_shows_every_variant_within_its_width(made: Made) -> None:

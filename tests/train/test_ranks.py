@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 import small_stages as small
 
+from starloom.errors import TrainingError
 from starloom.models.causal_lm import load_model
 from starloom.store import Built
 from starloom.train import checkpoint
 from starloom.train.log import TIMES
+from starloom.train.ranks import Ranks, losing
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE), "TORCH_CPP_LOG_LEVEL": "ERROR"}
@@ -204,3 +206,16 @@ def test_when_one_process_dies_none_is_left(store):
     os.kill(both[1], signal.SIGKILL)
     assert process.wait(timeout=100) != 0
     assert not any(Path(f"/proc/{worker}").exists() for worker in both)
+
+
+def test_a_process_that_is_lost_is_said_in_a_line():
+    with (
+        pytest.raises(TrainingError, match=r"another process of this launch ended.*the same command goes on"),
+        losing(Ranks(processes=2)),
+    ):
+        raise RuntimeError(
+            "[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:36269: Connection reset by peer. GLHF!"
+        )
+    for ranks, said in ((Ranks(), "Connection reset by peer"), (Ranks(processes=2), "a shape")):
+        with pytest.raises(RuntimeError, match=said), losing(ranks):
+            raise RuntimeError(said)

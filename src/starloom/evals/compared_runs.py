@@ -82,6 +82,10 @@ def common_files(runs: Sequence[Run]) -> tuple[dict[str, list[bytes]], list[str]
     """
     shared = sorted(set.intersection(*(set(run.files) for run in runs)))
     shared = [id_ for id_ in shared if all(run.files[id_]["model_bytes"] > 0 for run in runs)]
+    if not any(run.files for run in runs):
+        raise ConfigError(
+            "nothing was held out, so there is nothing to compare models on; raise mix.heldout, or read more"
+        )
     if not shared:
         raise ConfigError("no held-out file was scored by every model; compare models with the same held-out set")
     sizes: Counter[str] = Counter()

@@ -123,6 +123,7 @@ class Pretrain(Stage):
     def _train(self, work: Work, ranks: Ranks) -> Facts:
         from starloom.train import loop
         from starloom.train.out_of_memory import explained
+        from starloom.train.ranks import losing
 
         packed = work.many("packed")
         dataset = open_packs(packed, self.mixture)
@@ -142,7 +143,7 @@ class Pretrain(Stage):
             save_model=lambda folder, weights: save_model(folder, config, weights, dataset.vocabulary),
             check=lambda stopped: check_tokens(packed, stopped),
         )
-        with explained(self.batch, self.accumulate, dataset.context, self.recompute):
+        with losing(ranks), explained(self.batch, self.accumulate, dataset.context, self.recompute):
             return self._run(work, ranks, config, data, dataset)
 
     def _run(self, work: Work, ranks: Ranks, config: ModelConfig, data: Data, dataset: Dataset | Blend) -> Facts:

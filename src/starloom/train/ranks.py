@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from starloom.errors import ConfigError
+from starloom.errors import ConfigError, TrainingError
 from starloom.stage import Runtime
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", float, Tensor)
 Value = TypeVar("Value")
+_LOST = ("Connection reset by peer", "Connection closed by peer", "Broken pipe")  # gloo's words, and the kernel's
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,20 @@ class Ranks:
 def alone() -> Ranks:
     """One process, which computes whole batches."""
     return Ranks()
+
+
+@contextmanager
+def losing(ranks: Ranks) -> Iterator[None]:
+    """Raises TrainingError where another process was lost inside."""
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks.processes == 1 or not any(said in str(error) for said in _LOST):
+            raise
+        raise TrainingError(
+            "another process of this launch ended; its own message, where it could write one, says why. What was saved stays: "
+            "the same command goes on from there"
+        ) from error
 
 
 def joined(runtime: Runtime) -> Ranks:
