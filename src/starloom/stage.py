@@ -189,6 +189,7 @@ def machine(runtime: Runtime) -> dict[str, Any]:
         "workers": runtime.workers,
         "ranks": runtime.ranks,
         "threads": runtime.threads,
+        "tensor_parallel": runtime.tensor_parallel,
         "device": runtime.device,
         "python": platform.python_version(),
         "machine": platform.machine(),

@@ -14,6 +14,7 @@ from typing import Any
 
 from starloom import cluster, errors, store
 from starloom.crew import Crew
+from starloom.errors import DamagedError
 from starloom.progress import Progress
 from starloom.store import SCRATCH, UNITS, Built
 
@@ -101,15 +102,27 @@ class Work:
                 self.counts[name] = self.counts.get(name, 0) + value
 
     def resolve(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What is only known at run time, made once and kept in `resolved.json` for every build that goes on."""
-        path = self.directory / "resolved.json"
-        if path.exists():
-            self.resolved = store.read_sealed_json(path)
+        """What is only known at run time, made once and kept in `resolved.json` for every build that goes on.
+
+        A second copy takes the place of a damaged first one: without it, nothing of an unfinished build could be used.
+        """
+        path, copy = self.directory / "resolved.json", self.directory / UNITS / "resolved.copy"
+        if path.exists() or copy.exists():
+            try:
+                sealed = store.sealed_json(store.read_sealed_json(path))
+            except (DamagedError, FileNotFoundError):
+                if not copy.exists():
+                    raise
+                sealed = store.sealed_json(store.read_sealed_json(copy))
+                if self.runtime.first:
+                    store.write_atomically(path, sealed)
         else:
             sealed = store.sealed_json(make())
             if self.runtime.first:
+                copy.parent.mkdir(exist_ok=True)
+                store.write_atomically(copy, sealed)
                 store.write_atomically(path, sealed)
-            self.resolved = json.loads(sealed)
+        self.resolved = json.loads(sealed)
         self.resolved.pop("sealed")
         return dict(self.resolved)
 

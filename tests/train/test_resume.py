@@ -380,3 +380,18 @@ def test_fifty_kills_at_random_moments_leave_the_weights_of_a_run_that_was_never
     stage = small.pretrain(budget=Steps(300))
     survivor = small.built(killed, stage)
     assert survivor.verify() == [] and facts_of(survivor) == facts_of(small.built(never, stage, save_every_s=1e9))
+
+
+@pytest.mark.parametrize("data", [None, b"{}"])
+def test_what_was_resolved_lies_twice_so_that_a_damaged_one_costs_nothing(
+    packed, straight, tmp_path, monkeypatch, data
+):
+    cut_after(monkeypatch, 6)
+    with pytest.raises(Cut):
+        small.built(copied(packed, tmp_path), small.pretrain())
+    path = run_directory(tmp_path) / "resolved.json"
+    path.unlink() if data is None else path.write_bytes(data)
+    heard = Heard()
+    model = small.built(tmp_path, small.pretrain(), heard)
+    assert facts_of(model) == straight and model.verify() == []
+    assert any(line.startswith("going on from step") for line in heard.lines)

@@ -109,6 +109,7 @@ def test_a_damaged_upstream_model_is_refused(first, tmp_path):
 def test_weights_that_are_no_numbers_are_refused(store, first, tmp_path):
     folder = tmp_path / "nan"
     shutil.copytree(first.directory, folder)
+    (folder / "manifest.json").unlink()
     tensors = safetensors.torch.load_file(folder / "model.safetensors")
     tensors["transformer.wpe.weight"][0, 0] = float("nan")
     safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
@@ -124,3 +125,13 @@ def test_two_starts_are_refused():
 def test_the_manifest_says_where_a_run_began(store, first):
     model = small.built(store, further(start_folder=str(first.directory)))
     assert len(json.loads((model.directory / "manifest.json").read_text())["externals"]["start_folder"]["digest"]) == 64
+
+
+def test_a_flipped_bit_in_a_folder_of_ours_is_seen(store, first, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(first.directory, folder)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-5] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(DamagedError, match=r"model\.safetensors differs from its SHA-256"):
+        small.built(store, further(start_folder=str(folder)))

@@ -83,6 +83,11 @@ def say_what_differs(resolved: Mapping[str, Any], runtime: Runtime) -> None:
             f"this run began with {resolved['ranks']} processes and goes on with {runtime.ranks}: its loss stays the same "
             "but for rounding"
         )
+    elif resolved["tensor_parallel"] != runtime.tensor_parallel:
+        runtime.progress.line(
+            f"this run began with tensor_parallel {resolved['tensor_parallel']} and goes on with {runtime.tensor_parallel}: its "
+            "loss stays the same but for rounding"
+        )
     for name in ("threads", "device"):
         if resolved["ranks"] == runtime.ranks and resolved[name] != getattr(runtime, name):
             runtime.progress.line(

@@ -191,7 +191,7 @@ class Pretrain(Stage):
 
         if self.start is not None:
             return start.checked(start.unharmed(work.input("start")), config, packed)
-        return start.checked(Path(self.start_folder), config, packed) if self.start_folder else None
+        return start.checked(start.outside(self.start_folder), config, packed) if self.start_folder else None
 
     def job(
         self, config: ModelConfig, precision: Precision, threads: int, device: str, start: Path | None = None
@@ -232,6 +232,7 @@ class Pretrain(Stage):
             "precision": precision,
             "threads": runtime.threads,
             "ranks": runtime.ranks,
+            "tensor_parallel": runtime.tensor_parallel,
             "device": runtime.device,
             **hardware.describe(),
             "batches": {  # what `starloom follow` draws them again from while there is no manifest

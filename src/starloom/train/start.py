@@ -14,7 +14,7 @@ from typing import Any, Final
 from starloom.errors import ConfigError, DamagedError, SourceError
 from starloom.models import checkpoint
 from starloom.models.config import GPTBigCodeConfig, ModelConfig
-from starloom.store import Built
+from starloom.store import MANIFEST, Built
 from starloom.tokens import tokenizer_json
 
 TOKENIZER: Final = "tokenizer.json"
@@ -85,3 +85,9 @@ def unharmed(built: Built) -> Path:
     if damaged := built.verify():
         raise DamagedError(f"{built.directory}: {damaged[0]}; `starloom verify --repair` sets it back")
     return built.directory
+
+
+def outside(folder: str) -> Path:
+    """A folder of the user's; where a manifest of ours lies in it, all its hashes are checked."""
+    path = Path(folder)
+    return unharmed(Built.open(path)) if (path / MANIFEST).is_file() else path
