@@ -20,11 +20,10 @@ from starloom.journey import Journey
 from starloom.models.revisions import Name, check_revision
 from starloom.progress import Progress, for_terminal
 from starloom.recipes import RECIPES
+from starloom.recipes.made import HUB, link_models, publish_revisions
 from starloom.stage import Identities, Runtime, Stage, build, code_revision
 from starloom.store import MANIFEST, Built, Store
 from starloom.train.trackers import chosen
-
-HUB = "hub"  # folder of a store that holds what is published
 
 
 @dataclass(frozen=True)
@@ -154,8 +153,8 @@ def run(argv: Sequence[str]) -> int:
     if not launch.first:
         return 0
     results = {name: built[id(one)] for name, one in journey.steps().items()}
-    models = _link_models(store, recipe, results)
-    published = _publish(store, journey, results, recipe.rpartition(":")[2])
+    models = link_models(store, recipe, results)
+    published = publish_revisions(store, journey, results, recipe.rpartition(":")[2])
     if run_flags.json:
         print(
             json.dumps(
@@ -196,48 +195,11 @@ def _brief(built: Built) -> dict[str, Any]:
     return {"directory": str(built.directory), **{key: built.manifest[key] for key in wanted}}
 
 
-def _link_models(store: Store, recipe: str, results: dict[str, Built]) -> dict[str, Path]:
-    """Point `models/RECIPE` at the newest model folder, a name that stays when fingerprints change."""
-    models = {}
-    for name, built in results.items():
-        if not {"config.json", "model.safetensors"} <= set(built.manifest["files"]):
-            continue
-        label = name.partition(":")[2]
-        link = store.root / "models" / (recipe.rpartition(":")[2] + (f"-{label}" if label else ""))
-        link.parent.mkdir(exist_ok=True)
-        fresh = link.with_name(f".{link.name}.{os.getpid()}")
-        fresh.symlink_to(Path("..") / built.directory.name)
-        fresh.replace(link)
-        models[name] = link
-    return models
-
-
 _AT_PAPER_SCALE = """\
 What the published runs take, beside what was published of them (parameters, tokens, FLOPs, memory, days, disk):
   starloom plan --all                                                 a table of all
   starloom plan santacoder --scale paper                              one, every term shown
   starloom plan starcoderbase-7b --hardware a100-80gb --devices 512   on other devices (--all --help: all flags)"""
-
-
-def _publish(store: Store, journey: Journey, results: dict[str, Built], recipe: str) -> dict[str, dict[str, str]]:
-    """Publish what the journey names, when all of it is built. Returns model → revision → commit."""
-    published: dict[str, dict[str, str]] = {}
-    for one in journey.revisions:
-        from starloom.hub import Card, publish
-        from starloom.train.checkpoint import kept
-
-        built = results[one.step]
-        label = one.step.partition(":")[2]
-        scores = {
-            name: results[step].manifest["summary"]
-            for name, step in (("held-out", f"held_out:{label}"), ("exact match", f"infilling:{label}"))
-            if step in results
-        }
-        about = Card(recipe=recipe, published=one.system, about=one.about, scores=tuple(scores.items()))
-        commit = publish(store.root / HUB, one.model, one.revision, built, kept(built), also=one.also, about=about)
-        for revision in (one.revision, *one.also):
-            published.setdefault(one.model, {})[revision] = commit.id
-    return published
 
 
 def plan(argv: Sequence[str]) -> int:
