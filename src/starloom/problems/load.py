@@ -22,18 +22,19 @@ CARRIED = {  # licenses and attribution beside them: data/README.md
 }
 
 
-def load(spec: str, folder: str = "") -> tuple[Problem, ...]:
+def load(spec: str, folder: str = "", language: str | None = None) -> tuple[Problem, ...]:
     """The problems of a benchmark: `humaneval`, or `humaneval=PATH` to read a file of one's own.
 
     Without a path, what the package carries is read, else the files below `folder`, laid out as `Benchmark.files` says.
+    Of a benchmark in several languages, `language` (linguist's name) reads that one alone, and a file by path is its.
     Raises ConfigError for an unknown name, SourceError for data that is missing or malformed.
     """
     name, _, _ = spec.partition("=")
     problems = []
-    for place, language, data in _contents(spec, folder):
+    for place, spoken, data in _contents(spec, folder, language):
         for number, row in enumerate(_rows(place, data)):
             try:
-                problems.append(BENCHMARKS[name].problem(name, language, row, number))
+                problems.append(BENCHMARKS[name].problem(name, spoken, row, number))
             except (KeyError, TypeError, ValueError) as error:
                 raise SourceError(
                     f"row {number + 1} of {place} is no problem of {name} ({type(error).__name__}: {error}); "
@@ -52,16 +53,16 @@ def digest_of(specs: Sequence[str], folder: str = "") -> str:
     return digest.hexdigest()
 
 
-def _contents(spec: str, folder: str) -> Iterator[tuple[str, str | None, bytes]]:
-    """(where it lies, language, bytes) of each file of a benchmark."""
+def _contents(spec: str, folder: str, only: str | None = None) -> Iterator[tuple[str, str | None, bytes]]:
+    """(where it lies, language, bytes) of each file of a benchmark, or of those in one of its languages."""
     name, given, path = spec.partition("=")
     if name not in BENCHMARKS:
         raise ConfigError(f"no benchmark '{name}'; {suggestion(name, BENCHMARKS)}")
     benchmark = BENCHMARKS[name]
+    languages = {language for _, language in benchmark.files}
     if given:
-        languages = {language for _, language in benchmark.files}
-        language = next((known for file, known in benchmark.files if Path(file).name == Path(path).name), None)
-        yield path, language if len(languages) > 1 else languages.pop(), _read(Path(path), name)
+        named = next((known for file, known in benchmark.files if Path(file).name == Path(path).name), None)
+        yield path, (only or named) if len(languages) > 1 else languages.pop(), _read(Path(path), name)
     elif name in CARRIED:
         file = resources.files("starloom.problems") / "data" / CARRIED[name]
         yield f"starloom.problems/data/{CARRIED[name]}", benchmark.files[0][1], file.read_bytes()
@@ -72,7 +73,8 @@ def _contents(spec: str, folder: str) -> Iterator[tuple[str, str | None, bytes]]
         )
     else:
         for file_name, language in benchmark.files:
-            yield file_name, language, _read(Path(folder) / file_name, name)
+            if only is None or len(languages) == 1 or language == only:
+                yield file_name, language, _read(Path(folder) / file_name, name)
 
 
 def _read(path: Path, name: str) -> bytes:
