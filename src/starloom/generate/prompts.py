@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from starloom.errors import GenerationError, TokenizerError
 from starloom.generate import frames, infill
-from starloom.generate.protocol import Ask, Hole, Prompt, Settings
+from starloom.generate.protocol import Ask, Header, Hole, Prompt, Settings
 from starloom.tokens.bpe import Vocabulary
 
 BEGINNING_SHARE = 0.25  # of the room, where both ends of a prompt are kept (our choice)
@@ -35,7 +35,7 @@ class Prompts:
     def ids(self, ask: Ask) -> PromptIds:
         """The prompt. Raises GenerationError for one that does not fit and may not be cut."""
         start = [self.vocabulary.end_of_document] if ask.settings.new_document else []
-        made = self._frame(ask, len(start)) if isinstance(ask, Hole) else self._text(ask.text, ask.settings, len(start))
+        made = self._frame(ask, len(start)) if isinstance(ask, Hole) else self._text(ask, len(start))
         ids = [*start, *made.ids] or [self.vocabulary.end_of_document]
         return made._replace(ids=ids)
 
@@ -74,8 +74,10 @@ class Prompts:
         """Prompt ids that leave room for max_tokens, but at least half the context."""
         return max(self.context - settings.max_tokens, self.context // 2, 1)
 
-    def _text(self, text: str, settings: Settings, start: int) -> PromptIds:
-        ids = self._encode(text + settings.response_prefix)
+    def _text(self, prompt: Prompt, start: int) -> PromptIds:
+        settings = prompt.settings
+        header, line = self._header(prompt.header, joined=True)
+        ids = [*header, *self._encode(line + prompt.text + settings.response_prefix)]
         if settings.keep == "all":
             if start + len(ids) >= self.context:
                 raise GenerationError(
@@ -100,7 +102,8 @@ class Prompts:
                 f"the context of {self.name}, {self.context}, is too short to infill"
                 + (" after this response prefix" if middle else "")
             )
-        header, line = self._header(hole)
+        within = hole.header is not None and hole.header.within
+        header, line = self._header(hole.header, joined=within)
         whole = line + hole.prefix + (hole.settings.response_prefix if hole.mode == "spm" else "")
         prefix = infill.end_of(whole, room, self._encode)
         suffix = infill.start_of(hole.suffix, room, self._encode)
@@ -109,20 +112,19 @@ class Prompts:
             header, prefix = [], infill.end_of(whole.removeprefix(line), room, self._encode)
         before, after = infill.share_room(len(prefix), len(suffix), room - len(header))
         kept = infill.last_ids(prefix, before, words), infill.first_ids(suffix, after, words)
-        within = hole.header is not None and hole.header.within
         ids = infill.frame([*header, *kept[0]] if within else kept[0], kept[1], words, hole.mode, middle)
         surroundings = () if fits else (*prefix, *suffix)
         return PromptIds(ids if within else [*header, *ids], not fits, surroundings)
 
-    def _header(self, hole: Hole) -> tuple[list[int], str]:
-        """The ids of a header, and of one within the prefix its last line, which is encoded together with the prefix."""
-        if hole.header is None:
+    def _header(self, header: Header | None, *, joined: bool) -> tuple[list[int], str]:
+        """The ids of a header, and its last line where that is encoded together with the text that follows."""
+        if header is None:
             return [], ""
         ids: list[int] = []
         line = ""
-        for number, (control, text) in enumerate(hole.header.fields, 1):
+        for number, (control, text) in enumerate(header.fields, 1):
             ids.append(self.vocabulary.control(control))
-            if hole.header.within and number == len(hole.header.fields):
+            if joined and number == len(header.fields):
                 line = text
             else:
                 ids += self._encode(text)

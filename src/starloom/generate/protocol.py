@@ -191,10 +191,19 @@ DEFAULTS = Settings()
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """What a frame or a prompt says about its file: (control, the text behind it) in order, before it or within its prefix."""
+
+    fields: tuple[tuple[str, str], ...]
+    within: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """Text to go on from. `sample` numbers the samples of one seed, `id` names the ask, such as a problem.
 
-    With `raw`, a text that is exactly one fill-in-the-middle frame is taken as one (`frames`); any other is text.
+    With `raw`, a text that is exactly one fill-in-the-middle frame is taken as one (`frames`); any other is text. What stands
+    behind the last control of a `header` is encoded together with the text, as in training.
     """
 
     text: str
@@ -202,14 +211,7 @@ class Prompt:
     sample: int = 0
     id: str | None = None
     raw: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a frame says about its file: (control, the text behind it) in order, before the frame or within its prefix."""
-
-    fields: tuple[tuple[str, str], ...]
-    within: bool = False
+    header: Header | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ LONGEST_LINE = 64 << 20  # bytes, our choice: hundreds of samples of a long prob
 def digest(ask: Ask) -> str:
     """32 hex digits that say what was asked: blake2b-128 over the length-prefixed texts, the response prefix among them."""
     fields = ("prompt", ask.text) if isinstance(ask, Prompt) else ("hole", ask.prefix, ask.suffix)
+    if isinstance(ask, Prompt) and ask.header is not None:
+        fields = ("headed", *(text for field in ask.header.fields for text in field), *fields)
     hasher = blake2b(digest_size=16)
     for field in (*fields, ask.settings.response_prefix):
         data = field.encode("utf-8", "surrogatepass")

@@ -109,6 +109,8 @@ class Endpoint:
         ):
             if getattr(settings, name) != getattr(DEFAULTS, name):
                 raise GenerationError(f"an endpoint does not know {name}={getattr(settings, name)!r}; {remedy}")
+        if isinstance(ask, Prompt) and ask.header is not None:
+            raise GenerationError("a header cannot be sent to a server; leave it out, or spell it in the text")
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": ask.text + settings.response_prefix if isinstance(ask, Prompt) else self._gap(ask),
