@@ -114,7 +114,7 @@ def counts(folder: Path) -> dict[str, int]:
     objects = sum(len(Path(f"/proc/sysvipc/{kind}").read_text().splitlines()) - 1 for kind in ("shm", "sem", "msg"))
     groups = sum(len(list(Path("/sys/fs/cgroup").glob(f"{stars}starloom*"))) for stars in ("", "*/", "*/*/", "*/*/*/"))
     return {
-        "processes": len(below), "descriptors": len(os.listdir("/proc/self/fd")), "files": len(list(folder.rglob("*"))),
+        "processes": len(below), "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()), "files": len(list(folder.rglob("*"))),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()), "sysv": objects, "cgroups": groups,
         "shared_memory": sum(1 for path in Path("/dev/shm").glob("*") if path.lstat().st_uid == os.geteuid()),
         "own_bytes": resident("self"), "workers_bytes": sum(map(resident, below)),
