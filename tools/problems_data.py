@@ -20,13 +20,13 @@ TARGET = Path(__file__).parents[1] / "src/starloom/problems/data"
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    for name, target in CARRIED.items():
-        ((source, _),) = BENCHMARKS[name].files
-        data = (folder / source).read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        (TARGET / target).write_bytes(gzip.compress(data, 9, mtime=0))
-        print(f"{target}: {len(data.splitlines()):,} problems")
+    for name, targets in CARRIED.items():
+        for target, (source, _) in zip(targets, BENCHMARKS[name].files, strict=True):
+            data = (folder / source).read_bytes()
+            if data[:2] == b"\x1f\x8b":
+                data = gzip.decompress(data)
+            (TARGET / target).write_bytes(gzip.compress(data, 9, mtime=0))
+            print(f"{target}: {len(data.splitlines()):,} problems")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,24 @@ from starloom.problems import BENCHMARKS, Problem, digest_of, load
 from starloom.problems.load import CARRIED
 from starloom.problems.problem import docstring_of, signature_of
 
-COUNTS = {"humaneval": 164, "mbpp": 974, "gsm8k": 1319}  # as published
+COUNTS = {
+    "humaneval": 164, "humaneval-plus": 164, "mbpp": 974, "mbpp-plus": 378, "gsm8k": 1319, "cruxeval": 800,
+    "humaneval-infilling": 1033, "humaneval-infilling-random-span": 1640, "humaneval-infilling-random-span-light": 164,
+    "humaneval-x": 4 * 164,
+}  # as published  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CARRIED)
 def test_the_package_carries_whole_benchmarks_with_distinct_ids(name: str) -> None:
     problems = load(name)
     assert len(problems) == len({problem.id for problem in problems}) == COUNTS[name]
-    assert all(problem.prompt and problem.description and problem.solutions for problem in problems)
+    assert all(problem.prompt and problem.solutions for problem in problems)
+    assert name in ("cruxeval", "humaneval-x") or all(problem.description for problem in problems)
+
+
+def test_one_language_of_a_benchmark_is_read_alone() -> None:
+    problems = load("humaneval-x", language="Java")
+    assert {problem.language for problem in problems} == {"Java"} and len(problems) == 164
 
 
 @pytest.mark.parametrize("name", CARRIED)
@@ -60,29 +70,33 @@ ROWS = {
     "quixbugs": {"name": "n", "buggy_program": "b", "docstring": "d", "solution": "s", "tests": "t"},
     "mbpp-plus": {"task_id": "Mbpp/2", "prompt": '"""\nAdd.\nassert f()\n"""', "canonical_solution": "s", "assertion": "a"},
     "mbxp": {"task_id": "MBJP/1", "prompt": "p", "description": "d", "canonical_solution": None, "test": "t"},
+    "livecodebench": {"question_content": "q", "question_id": "1873_A", "public_test_cases": "[]", "private_test_cases": "[]"},
+    "multipl-e": {"name": "HumanEval_0_f", "prompt": "p", "tests": "t", "language": "clj", "stop_tokens": ["\n"]},
+    "code-to-text": {"code": "func f() {}", "docstring": "d", "docstring_tokens": ["d"], "language": "go"},
     "humaneval-infilling": {"task_id": "x", "prompt": 'def f():\n"""d"""', "suffix": "z", "canonical_solution": "y", "test": "t"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_benchmark_is_read_by_path(name: str, tmp_path: Path) -> None:
-    file = BENCHMARKS[name].files[0][0].rpartition("/")[2]
+    file, language = Path(BENCHMARKS[name].files[0][0]).name, BENCHMARKS[name].files[0][1]
     line = (json.dumps(ROWS[name]) + "\n").encode()
     (tmp_path / file).write_bytes(gzip.compress(line) if file.endswith("gz") else line)
-    (problem,) = load(f"{name}={tmp_path / file}")
-    assert problem.language == BENCHMARKS[name].files[0][1] and problem.row == ROWS[name]
+    (problem,) = load(f"{name}={tmp_path / file}", language=language)
+    assert problem.language == language and problem.row == ROWS[name]
     expected: dict[str, tuple[str, ...]] = {"apps": ("one", "two"), "mbxp": (), "humaneval-infilling": ("yz",)}
     assert name not in expected or problem.solutions == expected[name]
     assert name != "mbpp-plus" or problem.description.strip() == "Add."
 
 
 def test_a_folder_of_data_is_laid_out_as_the_table_says(tmp_path: Path) -> None:
-    (tmp_path / "humaneval-x").mkdir()
-    for place, (file, _) in enumerate(BENCHMARKS["humaneval-x"].files):
-        row = {**ROWS["humaneval-x"], "task_id": f"{place}/0"}
-        (tmp_path / file).write_bytes(gzip.compress(json.dumps(row).encode()))
-    problems = load("humaneval-x", str(tmp_path))
-    assert [problem.language for problem in problems] == ["C++", "Java", "JavaScript", "Python"]
+    (tmp_path / "humanevalpack").mkdir()
+    row = json.dumps(ROWS["humaneval-x"]).encode()
+    for file, _ in BENCHMARKS["humanevalpack"].files:
+        (tmp_path / file).write_bytes(row)
+    languages = ["C++", "Java", "JavaScript", "Python", "Go", "Rust"]
+    assert [problem.language for problem in load("humanevalpack", str(tmp_path))] == languages
+    assert [problem.language for problem in load("humanevalpack", str(tmp_path), "Go")] == ["Go"]
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,29 @@ def _cruxeval(benchmark: str, language: str | None, row: Row, number: int) -> Pr
     return Problem(benchmark, f"CRUXEval/{_text(row, 'id')}", language, code, "", (code,), False, (test,), "f", row)
 
 
+def _livecodebench(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
+    words, name = _text(row, "question_content"), _text(row, "question_id")
+    for field in ("public_test_cases", "private_test_cases"):
+        _text(row, field)
+    return Problem(benchmark, f"LiveCodeBench/{name}", language, words, words, row=row)
+
+
+def _multipl_e(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
+    prompt, tests = _text(row, "prompt"), _text(row, "tests")
+    spoken = MULTIPL_E.get(_text(row, "language"), language)
+    if not isinstance(row["stop_tokens"], list):
+        raise TypeError("stop_tokens is no list")
+    return Problem(benchmark, _text(row, "name"), spoken, prompt, "", (), True, _some(tests), None, row)
+
+
+def _code_to_text(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
+    code, tokens = _text(row, "code", "original_string"), row["docstring_tokens"]
+    name = row.get("url") or row.get("path") or number
+    return Problem(
+        benchmark, f"CodeToText/{name}", language, code, _text(row, "docstring"), _some(" ".join(tokens)), row=row
+    )
+
+
 def _quixbugs(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
     name, words = _text(row, "name"), _text(row, "docstring")
     solutions, tests = _some(_text(row, "solution")), _some(_text(row, "tests"))
@@ -143,8 +166,19 @@ _MULTILINGUAL = {
     "HumanEval_typescript_v1": "TypeScript",
 }
 _MBXP = {"mbcpp": "C++", "mbjp": "Java", "mbjsp": "JavaScript", "mbphp": "PHP", "mbrbp": "Ruby", "mbtsp": "TypeScript"}
+# MultiPL-E's own names of languages
+MULTIPL_E = {
+    "clj": "Clojure", "cpp": "C++", "cs": "C#", "d": "D", "dart": "Dart", "elixir": "Elixir", "go": "Go", "go_test.go": "Go",
+    "hs": "Haskell", "java": "Java", "jl": "Julia", "js": "JavaScript", "lua": "Lua", "ml": "OCaml", "php": "PHP", "pl": "Perl",
+    "py": "Python", "r": "R", "rb": "Ruby", "rkt": "Racket", "rs": "Rust", "scala": "Scala", "sh": "Shell", "swift": "Swift",
+    "ts": "TypeScript",
+}  # fmt: skip
+CODE_TO_TEXT = ("Go", "Java", "JavaScript", "PHP", "Python", "Ruby")  # CodeXGLUE's languages
 _HUMANEVAL_X = {"cpp": "C++", "java": "Java", "js": "JavaScript", "python": "Python"}
 _PACK = {**_HUMANEVAL_X, "go": "Go", "rust": "Rust"}
+
+
+_INFILLING = "github.com/openai/human-eval-infilling, data"
 
 
 def _python(path: str) -> tuple[tuple[str, str | None], ...]:
@@ -161,6 +195,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     "humaneval-plus": Benchmark(
         _python("evalplus/HumanEvalPlus-v0.1.10.jsonl.gz"),
         "github.com/evalplus/humanevalplus_release, HumanEvalPlus.jsonl.gz",
+        "Apache-2.0",
+        _completion,
+    ),
+    "humaneval-plus-v0.1.9": Benchmark(
+        _python("evalplus/HumanEvalPlus-v0.1.9.jsonl.gz"),
+        "github.com/evalplus/humanevalplus_release at v0.1.9, HumanEvalPlus.jsonl.gz",
         "Apache-2.0",
         _completion,
     ),
@@ -214,10 +254,38 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
         _completion,
     ),
     "humaneval-infilling": Benchmark(
-        _python("humaneval-infilling/HumanEval-SingleLineInfilling.jsonl.gz"),
-        "github.com/openai/human-eval-infilling, data",
+        _python("humaneval-infilling/HumanEval-SingleLineInfilling.jsonl.gz"), _INFILLING, "MIT", _infilling
+    ),
+    "humaneval-infilling-multi-line": Benchmark(
+        _python("humaneval-infilling/HumanEval-MultiLineInfilling.jsonl.gz"), _INFILLING, "MIT", _infilling
+    ),
+    "humaneval-infilling-random-span": Benchmark(
+        _python("humaneval-infilling/HumanEval-RandomSpanInfilling.jsonl.gz"), _INFILLING, "MIT", _infilling
+    ),
+    "humaneval-infilling-random-span-light": Benchmark(
+        _python("humaneval-infilling/HumanEval-RandomSpanInfillingLight.jsonl.gz"), _INFILLING, "MIT", _infilling
+    ),
+    "livecodebench": Benchmark(
+        _python("livecodebench/test.jsonl"),
+        "huggingface.co/datasets/livecodebench/code_generation_lite, test.jsonl",
+        "cc, its card says no more",
+        _livecodebench,
+    ),
+    "multipl-e": Benchmark(
+        tuple(
+            (f"multipl-e/humaneval-{name}.jsonl", language)
+            for name, language in MULTIPL_E.items()
+            if name != "go_test.go"
+        ),
+        "huggingface.co/datasets/nuprl/MultiPL-E, or prompts/*.json of github.com/nuprl/MultiPL-E",
         "MIT",
-        _infilling,
+        _multipl_e,
+    ),
+    "code-to-text": Benchmark(
+        tuple((f"code-to-text/{language.lower()}/test.jsonl", language) for language in CODE_TO_TEXT),
+        "github.com/microsoft/CodeXGLUE, Code-Text/code-to-text, dataset.zip and preprocess.py",
+        "C-UDA",
+        _code_to_text,
     ),
     "cruxeval": Benchmark(
         _python("cruxeval/cruxeval.jsonl"),

@@ -15,10 +15,18 @@ from starloom.errors import ConfigError, SourceError, suggestion
 from starloom.problems.benchmarks import BENCHMARKS
 from starloom.problems.problem import Problem
 
-CARRIED = {  # licenses and attribution beside them: data/README.md
-    "humaneval": "humaneval.jsonl.gz",
-    "mbpp": "mbpp.jsonl.gz",
-    "gsm8k": "gsm8k.jsonl.gz",
+# In the order of the benchmark's files; licenses and attribution beside them: data/README.md
+CARRIED = {
+    "humaneval": ("humaneval.jsonl.gz",),
+    "humaneval-plus": ("humaneval-plus.jsonl.gz",),
+    "mbpp": ("mbpp.jsonl.gz",),
+    "mbpp-plus": ("mbpp-plus.jsonl.gz",),
+    "gsm8k": ("gsm8k.jsonl.gz",),
+    "cruxeval": ("cruxeval.jsonl.gz",),
+    "humaneval-infilling": ("infilling-single-line.jsonl.gz",),
+    "humaneval-infilling-random-span": ("infilling-random-span.jsonl.gz",),
+    "humaneval-infilling-random-span-light": ("infilling-random-span-light.jsonl.gz",),
+    "humaneval-x": tuple(f"humaneval-x-{name}.jsonl.gz" for name in ("cpp", "java", "js", "python")),
 }
 
 
@@ -64,8 +72,10 @@ def _contents(spec: str, folder: str, only: str | None = None) -> Iterator[tuple
         named = next((known for file, known in benchmark.files if Path(file).name == Path(path).name), None)
         yield path, (only or named) if len(languages) > 1 else languages.pop(), _read(Path(path), name)
     elif name in CARRIED:
-        file = resources.files("starloom.problems") / "data" / CARRIED[name]
-        yield f"starloom.problems/data/{CARRIED[name]}", benchmark.files[0][1], file.read_bytes()
+        for carried, (_, language) in zip(CARRIED[name], benchmark.files, strict=True):
+            if only is None or len(languages) == 1 or language == only:
+                file = resources.files("starloom.problems") / "data" / carried
+                yield f"starloom.problems/data/{carried}", language, file.read_bytes()
     elif not folder:
         raise SourceError(
             f"the package does not carry {name} ({benchmark.license}); get {benchmark.origin} and write "
