@@ -12,6 +12,7 @@ StarloomError
 ├── CheckpointError      a model folder that cannot be loaded as it is
 ├── HubError             a published model, revision or repository that is not there, or cannot be
 ├── TrainingError        a training run that cannot go on
+├── SandboxError         a protection that is missing, a program that cannot be run as asked
 ├── GenerationError      a request that cannot be served; others go on
 └── MissingExtraError    an optional dependency that is not installed, with the command that installs it
 """
@@ -31,6 +32,7 @@ __all__ = [
     "GenerationError",
     "HubError",
     "MissingExtraError",
+    "SandboxError",
     "SourceError",
     "StarloomError",
     "StoreError",
@@ -90,6 +92,10 @@ class TrainingError(StarloomError):
 
 class GenerationError(StarloomError):
     """A request that cannot be served; the engine goes on with the others."""
+
+
+class SandboxError(StarloomError):
+    """Untrusted code cannot be run as asked: a protection is missing, or the program is no program."""
 
 
 class MissingExtraError(StarloomError):

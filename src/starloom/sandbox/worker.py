@@ -1,0 +1,146 @@
+"""The caller's side of one worker: starts its process, sends programs, reads what came of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starloom.errors import SandboxError
+from starloom.sandbox import wire
+from starloom.sandbox.programs import Command, Outcome, Python, as_request
+
+# The worker's interpreter knows this package by its folder alone: nothing else of starloom is imported, or stays visible.
+BOOT = """import sys, types
+for name, path in (("starloom", {package!r}), ("starloom.sandbox", {package!r} + "/sandbox")):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [path]
+from starloom.sandbox.zygote import main
+main({descriptor})
+"""
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class Worker:
+    """One process that runs one program after the other."""
+
+    def __init__(self, config: dict[str, Any], python: Path) -> None:
+        self.config = config
+        self.python = python
+        self.process: subprocess.Popen[bytes] | None = None
+        self.connection: socket.socket | None = None
+
+    def start(self) -> None:
+        """Start the process. Raises SandboxError when it cannot make its tier."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            boot = BOOT.format(package=str(PACKAGE), descriptor=theirs.fileno())
+            try:
+                self.process = subprocess.Popen(
+                    [str(self.python), "-s", "-P", "-B", "-X", "utf8", "-c", boot],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                    env={"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}, cwd="/", pass_fds=(theirs.fileno(),), start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                ours.close()
+                raise SandboxError(
+                    f"{self.python} cannot be started: {error}; give python= another interpreter"
+                ) from None
+        self.connection = ours
+        try:
+            wire.send(ours, self.config, [], [])
+            answer = wire.receive(ours)
+        except BaseException:
+            self.close()
+            raise
+        if answer is None or "problem" in answer[0]:
+            said = self.close().strip().rpartition("\n")[2]
+            raise SandboxError(
+                f"no worker of the {self.config['tier']} tier: {answer[0]['problem'] if answer else said or 'it ended'}"
+            )
+
+    def close(self) -> str:
+        """End the process and everything that it runs; what it said on standard error."""
+        said = b""
+        if self.connection is not None:
+            self.connection.close()
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            if self.process.stderr is not None:
+                os.set_blocking(self.process.stderr.fileno(), False)
+                said = self.process.stderr.read() or b""
+                self.process.stderr.close()
+        self.process = self.connection = None
+        return said.decode("utf-8", "replace")
+
+    def begin(self, program: Python | Command, talk: socket.socket | None = None) -> None:
+        """Send a program. A worker that died since is started again."""
+        header, blobs = as_request(program)
+        for last in (False, True):
+            if self.connection is None:
+                self.start()
+            assert self.connection is not None
+            try:
+                wire.send(self.connection, header, blobs, [talk.fileno()] if talk is not None else [])
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self.close()
+                if last:
+                    raise SandboxError(
+                        "a worker ended twice before it took a program; is something killing processes?"
+                    ) from None
+
+    def finish(self) -> Outcome:
+        """Wait for what came of the program."""
+        assert self.connection is not None
+        try:
+            answer = wire.receive(self.connection)
+        except ConnectionResetError:
+            answer = None
+        if answer is None:
+            self.close()
+            return Outcome("lost", detail="the worker was killed; it is started again for the next program")
+        header, (stdout, stderr, *kept), _ = answer
+        return Outcome(
+            header["status"], header.get("code"), header.get("signal"), stdout, stderr,
+            dict(zip(header["kept"], kept, strict=True)), header.get("wall_s", 0.0), header.get("cpu_s", 0.0),
+            header.get("peak", 0), header.get("detail", ""),
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """Ask for the end of the run that goes on."""
+        if self.connection is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.connection.send(b"e")
+
+
+def interpreter_paths(python: Path) -> list[str]:
+    """The folders of an interpreter that programs may read: libraries and binaries, not whatever else lies in its prefix."""
+    if python == Path(sys.executable):
+        prefixes = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+    else:
+        asked = subprocess.run(
+            [str(python), "-c", "import sys; print(sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, sep='\\n')"],
+            env={}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if asked.returncode:
+            raise SandboxError(
+                f"{python} is no working interpreter: {asked.stderr.strip()[-200:]}; give python= another"
+            )
+        prefixes = asked.stdout.splitlines()
+    found = []
+    for prefix in dict.fromkeys((*prefixes, *(str(Path(p).resolve()) for p in prefixes))):
+        for name in ("bin", "lib", "lib64", "libexec", "share", "ssl", "pyvenv.cfg"):
+            found.append(f"{prefix}/{name}")
+    return found
+
+
+Make = Callable[[], Worker]

@@ -1,0 +1,225 @@
+"""The process behind one worker: an interpreter with its modules warm, which forks a supervisor for every run.
+
+It is started with an empty environment, knows nothing of the caller but one socket, and ends when the caller ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from starloom.sandbox import kernel, namespaces, root, supervisor, wire
+
+CHUNK = 1 << 16
+
+
+def main(descriptor: int) -> None:
+    """Serve one caller over one socket until it is gone."""
+    connection = socket.socket(fileno=descriptor)
+    started = wire.receive(connection)
+    if started is None:
+        return
+    config = started[0]
+    watcher = os.pidfd_open(os.getppid())
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(name, signal.SIG_IGN)
+    try:
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        sys.path[:] = [path for path in sys.path if path]
+        os.environ["OMP_NUM_THREADS"] = "1"
+        facts = _prepare(config)
+    except Exception as error:
+        wire.send(connection, {"problem": f"{type(error).__name__}: {error}"}, [], [])
+        return
+    wire.send(connection, facts, [], [])
+    while True:
+        request = wire.receive(connection, descriptors=1)
+        if request is None:
+            return
+        header, blobs, fds = request
+        answer, out = Run(config, connection, watcher).go(header, blobs, fds[0] if fds else None)
+        wire.send(connection, answer, out, [])
+
+
+def _prepare(config: dict[str, Any]) -> dict[str, Any]:
+    missing = []
+    for name in ("linecache", "traceback", "threading", "atexit", "random", *config["warm"]):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            missing.append(f"{name}: {error}")
+    if missing:
+        raise ImportError("; ".join(missing))
+    if config["tier"] == "namespaces":
+        namespaces.enter(config["read"])
+    return {"ready": os.getpid()}
+
+
+class Run:
+    """One run, seen from the worker: moves bytes between the program and memory, and waits until all of it is dead."""
+
+    def __init__(self, config: dict[str, Any], connection: socket.socket, watcher: int) -> None:
+        self.config = config
+        self.connection = connection
+        self.watcher = watcher
+        self.poll = select.poll()
+        self.out: dict[int, bytearray] = {}
+        self.too_much = False
+
+    def go(self, header: dict[str, Any], blobs: list[bytes], talk: int | None) -> tuple[dict[str, Any], list[bytes]]:
+        """Run one program: the header and the blobs of the answer (stdout, stderr, kept files)."""
+        stdin_r, self.stdin_w = _pipe()
+        out_r, out_w = _pipe()
+        err_r, err_w = _pipe()
+        report_r, report_w = _pipe()
+        commands_r, self.commands_w = _pipe()
+        job = self._job(header, blobs, (stdin_r, out_w, err_w), talk)
+        try:
+            child = self._start()
+        except OSError as error:
+            for descriptor in (
+                stdin_r,
+                self.stdin_w,
+                out_r,
+                out_w,
+                err_r,
+                err_w,
+                report_r,
+                report_w,
+                commands_r,
+                self.commands_w,
+            ):
+                os.close(descriptor)
+            if talk is not None:
+                os.close(talk)
+            return {"status": "lost", "detail": f"the worker could not fork: {error}"}, [b"", b""]
+        if child == 0:
+            for descriptor in (self.stdin_w, out_r, err_r, report_r, self.commands_w, self.watcher):
+                os.close(descriptor)
+            self.connection.close()
+            supervisor.supervise(job, commands_r, report_w)
+        for descriptor in (stdin_r, out_w, err_w, report_w, commands_r, *((talk,) if talk is not None else ())):
+            os.close(descriptor)
+        self.child = child
+        self.out = {out_r: bytearray(), err_r: bytearray(), report_r: bytearray()}
+        bounds = {out_r: int(header["limits"]["output_bytes"]), err_r: int(header["limits"]["output_bytes"])}
+        self._pump(job.stdin, report_r, bounds)
+        os.waitpid(child, 0)  # in the namespaces tier it ends last: the kernel has killed and reaped all others
+        self._drain(bounds)
+        os.close(self.commands_w)
+        for descriptor in self.out:
+            os.close(descriptor)
+        return self._answer(out_r, err_r, report_r, bounds)
+
+    def _job(
+        self, header: dict[str, Any], blobs: list[bytes], streams: tuple[int, int, int], talk: int | None
+    ) -> supervisor.Job:
+        stdin, *rest = blobs
+        files = dict(zip(header["files"], rest, strict=False))
+        source = rest[-1] if header["kind"] == "python" else b""
+        ordinary = os.getuid() != 0
+        return supervisor.Job(
+            header, stdin, files, source, self.config["tier"],
+            None if ordinary else namespaces.INSIDE, None if ordinary else namespaces.INSIDE,
+            root.HOME, streams, talk, self.config["read"], 0, 2,
+        )  # fmt: skip
+
+    def _start(self) -> int:
+        return kernel.fork_into(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+
+    def _pump(self, stdin: bytes, report: int, bounds: dict[int, int]) -> None:
+        """Move bytes until the supervisor has said everything and is gone."""
+        for descriptor in (*self.out, self.stdin_w):
+            os.set_blocking(descriptor, False)
+        for descriptor in (*self.out, self.connection.fileno(), self.watcher):
+            self.poll.register(descriptor, select.POLLIN)
+        rest: memoryview | None = self._feed(memoryview(stdin))
+        if rest is not None:
+            self.poll.register(self.stdin_w, select.POLLOUT)
+        while True:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == self.watcher:
+                    os._exit(0)  # the caller is gone; the kernel kills the supervisor with us, and it the rest
+                elif descriptor == self.connection.fileno():
+                    self._command()
+                elif descriptor == self.stdin_w:
+                    if rest is not None and (rest := self._feed(rest)) is None:
+                        self.poll.unregister(descriptor)
+                elif not self._read(descriptor, bounds):
+                    self.poll.unregister(descriptor)
+                    if descriptor == report:
+                        if rest is not None:
+                            os.close(self.stdin_w)
+                        return
+
+    def _command(self) -> None:
+        """The caller says one byte to end the run; when it is gone, so are we."""
+        if not self.connection.recv(1):
+            os._exit(0)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.commands_w, b"e")
+
+    def _feed(self, rest: memoryview) -> memoryview | None:
+        """Write standard input as far as it goes; None when it is all written and closed."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            while rest:
+                rest = rest[os.write(self.stdin_w, rest) :]
+            os.close(self.stdin_w)
+            return None
+        return rest
+
+    def _read(self, descriptor: int, bounds: dict[int, int]) -> bool:
+        """Whether more may come."""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(descriptor, CHUNK)
+            if not data:
+                return False
+            held = self.out[descriptor]
+            room = bounds.get(descriptor, 1 << 62) - len(held)
+            held += data[:room]
+            if len(data) > room and not self.too_much:
+                self.too_much = True
+                os.kill(self.child, signal.SIGKILL)
+        return True
+
+    def _drain(self, bounds: dict[int, int]) -> None:
+        """What still lies in the pipes, now that nobody writes into them."""
+        for descriptor in bounds:
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(descriptor, CHUNK):
+                    room = bounds[descriptor] - len(self.out[descriptor])
+                    self.too_much = self.too_much or len(data) > room
+                    self.out[descriptor] += data[:room]
+
+    def _answer(self, out: int, err: int, report: int, bounds: dict[int, int]) -> tuple[dict[str, Any], list[bytes]]:
+        line, _, rest = bytes(self.out[report]).partition(b"\n")
+        streams = [bytes(self.out[out]), bytes(self.out[err])]
+        try:
+            facts: dict[str, Any] = json.loads(line)
+        except ValueError:
+            facts = {"status": "lost", "detail": "the process that watched the run was killed"}
+        names, kept = [], []
+        for name, size in facts.pop("files", []):
+            names.append(name)
+            kept.append(rest[:size])
+            rest = rest[size:]
+        if self.too_much:
+            facts["status"] = "too_much_output"
+        return {**facts, "kept": names}, [*streams, *kept]
+
+
+def _pipe() -> tuple[int, int]:
+    return os.pipe2(os.O_CLOEXEC)
+
+
+Handler = Callable[[], None]
+_ = fcntl
