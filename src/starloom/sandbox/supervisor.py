@@ -99,7 +99,7 @@ def _run(job: Job, commands: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     status, reaped = _kill_all(job, program)
     usage = os.times()
     cpu_s = usage.children_user + usage.children_system
-    if not ended and status is not None:
+    if "status" not in ended and status is not None:
         if os.WIFSIGNALED(status):
             ended = {"status": "signaled", "signal": os.WTERMSIG(status)}
             if os.WTERMSIG(status) == signal.SIGXCPU or (
