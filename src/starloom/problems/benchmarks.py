@@ -151,6 +151,12 @@ def _infilling(benchmark: str, language: str | None, row: Row, number: int) -> P
     )
 
 
+def _line_infilling(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
+    prompt, middle, _ = _text(row, "prompt"), _text(row, "canonical_solution"), _text(row, "suffix")
+    spoken = MULTIPL_E.get(_text(row, "language"), language)
+    return Problem(benchmark, f"{_text(row, 'name')}/{number}", spoken, prompt, "", (middle,), row=row)
+
+
 _MULTILINGUAL = {
     "HumanEval": "Python",
     "HumanEval_csharp_v1": "C#",
@@ -264,6 +270,12 @@ BENCHMARKS: Final[Mapping[str, Benchmark]] = {
     ),
     "humaneval-infilling-random-span-light": Benchmark(
         _python("humaneval-infilling/HumanEval-RandomSpanInfillingLight.jsonl.gz"), _INFILLING, "MIT", _infilling
+    ),
+    "santacoder-fim": Benchmark(
+        (("santacoder-fim/train.jsonl", None),),
+        "huggingface.co/datasets/bigcode/santacoder-fim-task",
+        "openrail",
+        _line_infilling,
     ),
     "livecodebench": Benchmark(
         _python("livecodebench/test.jsonl"),

@@ -27,6 +27,7 @@ class Dialect:
     extension: str
     comment: str
     fence: str
+    comment_end: str = ""
 
 
 DIALECTS: Final = {
@@ -36,6 +37,17 @@ DIALECTS: Final = {
     "Go": Dialect("go", "//", "go"),
     "Java": Dialect("java", "//", "java"),
     "JavaScript": Dialect("js", "//", "javascript"),
+    "Clojure": Dialect("clj", ";", "clojure"),
+    "D": Dialect("d", "//", "d"),
+    "Dart": Dialect("dart", "//", "dart"),
+    "Elixir": Dialect("ex", "#", "elixir"),
+    "Haskell": Dialect("hs", "--", "haskell"),
+    "Julia": Dialect("jl", "#", "julia"),
+    "Lua": Dialect("lua", "--", "lua"),
+    "OCaml": Dialect("ml", "(*", "ocaml", " *)"),
+    "R": Dialect("r", "#", "r"),
+    "Racket": Dialect("rkt", ";", "racket"),
+    "Shell": Dialect("sh", "#", "bash"),
     "Kotlin": Dialect("kt", "//", "kotlin"),
     "Perl": Dialect("pl", "#", "perl"),
     "PHP": Dialect("php", "//", "php"),
@@ -111,7 +123,9 @@ class Continuation:
         return problem.entry_point is not None and f" {problem.entry_point}(" in code
 
 
-def instructed(instruction: str, form: Form, *, prefix: str = "", stop: tuple[str, ...] = (), id: str | None = None) -> Ask:
+def instructed(
+    instruction: str, form: Form, *, prefix: str = "", stop: tuple[str, ...] = (), id: str | None = None
+) -> Ask:
     """An instruction in the form's template. Where nothing ends the answer, the template's own stops do."""
     assert form.template is not None
     settings = replace(
@@ -125,7 +139,7 @@ def instructed(instruction: str, form: Form, *, prefix: str = "", stop: tuple[st
 
 def prompted(prompt: str, dialect: Dialect, family: str | None, ask: Prompt) -> Prompt:
     """The prompt behind a file's name and a comment. A family without a control for names gets the comment alone."""
-    name, comment = f"{FILE_NAME}.{dialect.extension}\n", f"{dialect.comment} {PRAISE}\n"
+    name, comment = f"{FILE_NAME}.{dialect.extension}\n", f"{dialect.comment} {PRAISE}{dialect.comment_end}\n"
     if family is None:
         return replace(ask, text=SPELLED + name + comment + prompt)
     known = dict(FAMILIES[family].controls)

@@ -47,9 +47,7 @@ def quixbugs_instruction(problem: Problem) -> str:
 
 _HUMANEVAL: Final = Continuation(stop=stops.HUMANEVAL)
 _MBPP: Final = Standalone(mbpp_prompt, stops.MBPP, instruction=mbpp_instruction, prefix="```python")
-_MBPP_PLUS: Final = Standalone(
-    published_prompt, stops.EVALPLUS_MBPP, instruction=mbpp_instruction, prefix="```python"
-)
+_MBPP_PLUS: Final = Standalone(published_prompt, stops.EVALPLUS_MBPP, instruction=mbpp_instruction, prefix="```python")
 _QUIXBUGS: Final = Standalone(
     quixbugs_prompt, stops.QUIXBUGS, strip=True, begun="def", instruction=quixbugs_instruction, prefix="```python"
 )
@@ -121,7 +119,14 @@ TASKS: Final = (
         ("quixbugs",),
         "Python",
         "complete",
-        Published(1, 0.0, 512, 1.0, "our choice; the harness allows thrice the prompt's length", f"{HARNESS}, tasks/quixbugs.py"),
+        Published(
+            1,
+            0.0,
+            512,
+            1.0,
+            "our choice; the harness allows thrice the prompt's length",
+            f"{HARNESS}, tasks/quixbugs.py",
+        ),
         _QUIXBUGS.ask,
         _QUIXBUGS.solution,
         FUNCTIONS,

@@ -53,7 +53,9 @@ class Standalone:
 
     def solution(self, problem: Problem, text: str, form: Form = AS_GIVEN) -> str:
         if form.style == "instruct":
-            told = text if self.fenced == "no" else code_of(text, self.language, which=-1 if self.fenced == "last" else 0)
+            told = (
+                text if self.fenced == "no" else code_of(text, self.language, which=-1 if self.fenced == "last" else 0)
+            )
             return self.read(problem, told)
         if not form.cut:
             return text

@@ -12,7 +12,13 @@ from typing import Final
 # BigCode's harness, tasks/humaneval.py. `<file_sep>` there is a control token and ends every completion here by itself.
 HUMANEVAL: Final = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
 MBPP: Final = ("\nclass", "\nassert", '\n"""', "\nprint", "\nif", "\n<|/", "\n```")  # tasks/mbpp.py
-EVALPLUS_MBPP: Final = ('\n"""', "\nassert", "\nif __name__", "\ndef main(", "\nprint(")  # EvalPlus, gen/util: base models
+EVALPLUS_MBPP: Final = (
+    '\n"""',
+    "\nassert",
+    "\nif __name__",
+    "\ndef main(",
+    "\nprint(",
+)  # EvalPlus, gen/util: base models
 QUIXBUGS: Final = ("\ndef", "\nclass", "\n#", "\n@", "\nprint", "\nif", "###", "///")  # tasks/quixbugs.py, "prompt"
 DS1000: Final = ("</code>", "# SOLUTION END")  # tasks/ds1000.py
 APPS: Final = ("\nQUESTION", "\n---", "\nANSWER")  # tasks/apps.py

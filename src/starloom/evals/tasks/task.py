@@ -7,7 +7,7 @@ and a sweep over the references asks `canonical`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from starloom.errors import ConfigError
@@ -119,10 +119,17 @@ class Task:
     then: MakeSecondAsk | None = None  # a second ask, made of the first one's answer; the second answer counts
     select: Callable[[Sequence[Problem]], Iterable[Problem]] = every  # of the benchmark's problems, or made from them
     metric: Metric = "pass@k"
+    file: str = ""  # the benchmark that a file by path is read as, where `data` makes the problems from another
     derived: str = ""  # what the problems stand in for, if they are not the published ones: said in every result
     exceptions: Mapping[str, str] = field(default_factory=dict)  # problem id → why its own reference does not pass
+
+    def at(self, path: str) -> Task:
+        """The same task on a file of one's own, which is then not derived."""
+        if not self.file:
+            return replace(self, data=(f"{self.data[0].partition('=')[0]}={path}", *self.data[1:]))
+        return replace(self, data=(f"{self.file}={path}",), select=every, derived="", file="")
 
     def problems(self, folder: str = "") -> tuple[Problem, ...]:
         """The problems of this task, from the package or from a folder of data. Raises SourceError where they are missing."""
         found = [problem for spec in self.data for problem in load(spec, folder, self.language)]
-        return tuple(self.select(found))
+        return tuple(self.select([problem for problem in found if problem.language in (None, self.language)]))

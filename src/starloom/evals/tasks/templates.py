@@ -58,7 +58,10 @@ PUBLISHED: Final[Mapping[str, PublishedTemplate]] = {
             stop=("\n### Instruction:",),  # our choice: the next turn
         ),
         PublishedTemplate(
-            "wizardcoder", _ALPACA + "\n", "nlpxucan/WizardLM, WizardCoder/src/humaneval_gen.py", stop=("\n### Instruction:",)
+            "wizardcoder",
+            _ALPACA + "\n",
+            "nlpxucan/WizardLM, WizardCoder/src/humaneval_gen.py",
+            stop=("\n### Instruction:",),
         ),
         PublishedTemplate(
             "octocoder",
@@ -66,7 +69,9 @@ PUBLISHED: Final[Mapping[str, PublishedTemplate]] = {
             "bigcode-evaluation-harness, tasks/humanevalpack.py",
             stop=("\nQuestion:",),  # our choice: the next turn
         ),
-        PublishedTemplate("plain", "{instruction}\n\n", "bigcode-evaluation-harness, tasks/humanevalpack.py: 'instruct'"),
+        PublishedTemplate(
+            "plain", "{instruction}\n\n", "bigcode-evaluation-harness, tasks/humanevalpack.py: 'instruct'"
+        ),
     )
 }
 
