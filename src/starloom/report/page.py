@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from starloom import __version__
 from starloom.report import comparison, facts, plain
@@ -19,6 +19,9 @@ from starloom.report.meanings import meanings
 from starloom.report.training import Run, run_facts
 from starloom.stage import Stage, Work
 from starloom.store import Built, canonical_json
+
+if TYPE_CHECKING:
+    import jinja2
 
 PAGE = "report.html"
 LANGUAGES = "languages.json"  # of each corpus, every language after every step
@@ -70,17 +73,23 @@ def run_page(run: Run) -> str:
 
 def page(steps: Steps, described: Sequence[Corpus], title: str, alone: Sequence[Run] = ()) -> str:
     """The page about the directories of a journey, about the documents of its corpora, and about runs that lie in none."""
+    template = environment().get_template("page.html")
+    return template.render(title=title, version=__version__, **page_facts(steps, described, alone))
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """Templates of some folders and of this one: everything is escaped, nothing hides, figures are written in one way."""
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_plainly,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         count=plain.count,
         size=plain.size,
         duration=plain.duration,
@@ -90,9 +99,8 @@ def page(steps: Steps, described: Sequence[Corpus], title: str, alone: Sequence[
         several=plain.several,
         amount=plain.amount,
     )
-    environment.globals.update(share=plain.share)
-    template = environment.get_template("page.html")
-    return template.render(title=title, version=__version__, **page_facts(steps, described, alone))
+    made.globals.update(share=plain.share)
+    return made
 
 
 def _plainly(value: object) -> object:

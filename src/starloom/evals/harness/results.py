@@ -1,0 +1,133 @@
+"""The stage that makes figures of verdicts: `results.json` for machines and cards, `results.md`, and a page of what failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from starloom.errors import ConfigError
+from starloom.evals.harness.card import markdown, model_index
+from starloom.evals.harness.page import PAGE, Failures, page
+from starloom.evals.harness.pass_at_k import PUBLISHED_K
+from starloom.evals.harness.sample import ROWS as COMPLETIONS
+from starloom.evals.harness.score import FACTS
+from starloom.evals.harness.score import ROWS as RESULTS
+from starloom.evals.harness.tally import Missing, notes, span, tally
+from starloom.report import plain
+from starloom.report.show import table
+from starloom.stage import Stage, Work
+from starloom.store import Built, canonical_json
+
+JSON: Final = "results.json"
+MARKDOWN: Final = "results.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Stage):
+    """Figures of one model over some tasks: for each a `Score`, and the `Sample` or `Given` that it judged."""
+
+    version: ClassVar[int] = 1
+
+    model: str
+    scores: tuple[Stage, ...] = ()
+    samples: tuple[Stage, ...] = ()
+    boards: tuple[Stage, ...] = ()  # `Leaderboard`
+    k: tuple[int, ...] = PUBLISHED_K
+    missing: Missing = "leave_out"
+    seed: int = 0  # of the bootstrap
+
+    def __post_init__(self) -> None:
+        for name in ("scores", "samples", "boards", "k"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if len(self.scores) != len(self.samples):
+            raise ConfigError("results take for each score the samples that it judged")
+        if not all(k >= 1 for k in self.k):
+            raise ConfigError(f"k is {min(self.k)}; pass@k is for k from 1 up")
+
+    def produce(self, work: Work) -> None:
+        failures = Failures()
+        tasks = []
+        for score, samples in zip(work.many("scores"), work.many("samples"), strict=True):
+            facts = json.loads(score.read_bytes(FACTS))
+            rows = list(json_rows(score, RESULTS))
+            tasks.append(tally(rows, facts, ks=self.k, missing=self.missing, seed=self.seed))
+            failed = {(row["id"], row["sample"]): row for row in rows if not row["passed"]}
+            for answer in json_rows(samples, COMPLETIONS):
+                row = failed.get((answer["id"], answer["sample"]))
+                if row is not None and answer["task"] == row["task"]:
+                    failures.add(row, answer)
+        board = [row for built in work.many("boards") for row in board_rows(built)]
+        whole = {
+            "model-index": model_index(self.model, tasks, board),
+            "evaluation": {"model": self.model, "tasks": tasks, "leaderboard": board},
+        }
+        with work.unit("results") as unit:
+            unit.path(JSON).write_bytes(canonical_json(whole))
+            unit.path(MARKDOWN).write_text(
+                markdown(self.model, tasks, board), encoding="utf-8", errors="backslashreplace"
+            )
+            unit.path(PAGE).write_text(
+                page(self.model, tasks, failures, board), encoding="utf-8", errors="backslashreplace"
+            )
+        work.count(tasks=len(tasks) + len(board), failures=failures.count)
+        work.summary = headline(tasks) or f"{plain.several(len(board), 'task')} of the leaderboard"
+
+    def closing(self, built: Built) -> str:
+        return render(built)
+
+
+def json_rows(built: Built, name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, its SHA-256 checked."""
+    for line in built.read_bytes(name).splitlines():
+        yield json.loads(line)
+
+
+def board_rows(built: Built) -> list[dict[str, Any]]:
+    """What a `Leaderboard` found, a row for each of its tasks."""
+    found: list[dict[str, Any]] = json.loads(built.read_bytes("leaderboard.json"))["rows"]
+    return found
+
+
+def headline(tasks: list[dict[str, Any]]) -> str:
+    """The first figure of every task, in one line."""
+    firsts = [(task["task"], task["figures"][0]) for task in tasks if task["figures"]]
+    return ", ".join(f"{name} {100 * figure['value']:.1f} %" for name, figure in firsts)
+
+
+def render(built: Built) -> str:
+    """The figures for a terminal, with everything that a reader has to know of them."""
+    said = json.loads(built.read_bytes(JSON))["evaluation"]
+    rows: list[tuple[str, ...]] = [("task", "figure", "%", "95 % interval", "problems", "verdicts")]
+    for task in said["tasks"]:
+        for figure in task["figures"]:
+            name = figure["name"] + (f" ({figure['part']})" if figure["part"] else "")
+            of = task["problems"]["all"]
+            problems = plain.count(figure["problems"]) + (f" of {plain.count(of)}" if figure["problems"] != of else "")
+            rows.append(
+                (
+                    task["task"],
+                    name,
+                    f"{100 * figure['value']:.1f}",
+                    span(figure),
+                    problems,
+                    figure["strength"] or "none",
+                )
+            )
+    for row in said["leaderboard"]:
+        rows.append(
+            (
+                row["task"],
+                row["name"],
+                f"{100 * row['value']:.1f}",
+                span(row),
+                plain.count(row["problems"]),
+                "likelihoods",
+            )
+        )
+    lines = [f"what {said['model']} scores", *table(rows, right=(2, 4), indent="  ")]
+    for task in said["tasks"]:
+        lines += [f"{task['task']}: {note}" for note in notes(task)]
+    lines.append(f"page: {built.path(PAGE)}")
+    return "\n".join(plain.visible(line) for line in lines)
