@@ -167,6 +167,11 @@ class Engine:
                 ended.append(run.handle)
             return ended
 
+    def forget(self) -> None:
+        """Keep nothing of ended requests: what comes next is computed as if by a fresh engine."""
+        with self._lock:
+            self._slots.clear()
+
     def loglikelihood(self, batch: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Likelihood | GenerationError]:
         """For each (context ids, continuation ids), how likely the continuation is; a pair that failed is its error.
 
