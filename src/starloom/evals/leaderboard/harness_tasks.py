@@ -33,16 +33,25 @@ _DROP: Final = {  # as the leaderboard ran it (the harness at b281b09): today's 
 
 def harness_module(name: str = "lm_eval") -> Any:
     """A module that needs the harness. Raises MissingExtraError where that is not installed."""
-    before = dict(os.environ)
-    os.environ.update(_OFFLINE)
     try:
-        return importlib.import_module(name)
+        with _offline():
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lm_eval":
             raise
         raise MissingExtraError("lm_eval", EXTRA) from None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Libraries are told to ask no server; afterwards the environment is what it was, whatever they put into it."""
+    before = dict(os.environ)
+    os.environ.update(_OFFLINE)
+    try:
+        yield
     finally:
-        os.environ.clear()
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
         os.environ.update(before)
 
 
@@ -67,7 +76,8 @@ def tamed() -> Iterator[None]:
     datasets.disable_progress_bars()
     environment.from_string = functools.cache(environment.from_string)
     try:
-        yield
+        with _offline():
+            yield
     finally:
         del environment.from_string  # the class' own is there again
         log.setLevel(level)
