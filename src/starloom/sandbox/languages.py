@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,8 +181,6 @@ LANGUAGES: Final[tuple[Language, ...]] = (
         compile=("@ghc", "-v0", "-w", "-O0", "-o", "main", "main.hs"), keep=("main",),
         also=("/var/lib/ghc",), limits=Limits(address_space=False),
     ),
-    Language("Julia", "main.jl", _one("julia"), ("@julia", "--version"), ("@julia", "--startup-file=no", "main.jl"), ("julia",),
-             limits=MANAGED),
 )  # fmt: skip
 _BY_NAME: Final = {language.name: language for language in LANGUAGES}
 
@@ -229,8 +228,8 @@ def roots(names: Iterable[str]) -> tuple[Path, ...]:
 
 def _found(executables: tuple[str, ...]) -> Path | None:
     for executable in executables:
-        path = shutil.which(executable)
-        if path is not None:
+        path = sys.executable if executable == "python3" else shutil.which(executable)
+        if path:
             return _behind_rustup(Path(path))
     return None
 
@@ -262,8 +261,9 @@ def _said(argv: tuple[str, ...]) -> str:
         done = subprocess.run(argv, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    lines = (done.stdout or done.stderr).decode("utf-8", "replace").strip().splitlines()
-    return lines[0].strip() if lines and done.returncode == 0 else ""
+    lines = (done.stdout or done.stderr).decode("utf-8", "replace").splitlines()
+    lines = [line.strip() for line in lines if line.strip() and "warning:" not in line]
+    return lines[0] if lines and done.returncode == 0 else ""
 
 
 def _filled(word: str, programs: Mapping[str, Path]) -> str:
