@@ -20,6 +20,7 @@ COMMANDS = {
     "optout": ("starloom.corpus.opt_out_command:optout", "say what an opt-out list means for a corpus; write receipts"),
     "complete": ("starloom.generate.commands:complete", "complete code with a trained model"),
     "infill": ("starloom.generate.commands:infill", "fill in the code at a line and column of a file"),
+    "eval": ("starloom.evals.harness.commands:evaluate", "what a model scores: sample, judge, compare; score a file"),
     "convert": (
         "starloom.models.convert_command:convert",
         "a checkpoint from or to another layout: pickles, SantaCoder, Megatron, GGUF",

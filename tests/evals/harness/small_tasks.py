@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,12 +54,12 @@ def judge(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdic
 
 def slow_judge(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdict]:
     for verdict in judge(bench, pairs):
-        time.sleep(0.05)
+        time.sleep(wait_s())
         yield verdict
 
 
 def measure(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdict]:
-    for problem, text in pairs:
+    for _, text in pairs:
         score = len(text) / 10
         yield Verdict(score >= 1, "text", "passed" if score >= 1 else "wrong_answer", score=score)
 
@@ -100,14 +101,17 @@ class Adder:
             yield Completion(f"{right}\n" if drawn % 2 else "0\n", (1, 2), "stop", "\n")
 
 
+def wait_s() -> float:
+    """Between two answers or verdicts, so that there is time to be killed."""
+    return float(os.environ.get("ADDER_WAIT", "0"))
+
+
 def adder(**options: Any) -> Adder:
     return Adder()
 
 
 def slow_adder(**options: Any) -> Adder:
-    import os
-
-    return Adder(asked=Path(os.environ["ADDER_ASKED"]), wait_s=0.03)
+    return Adder(asked=Path(os.environ["ADDER_ASKED"]), wait_s=wait_s())
 
 
 def failing_adder(**options: Any) -> Adder:

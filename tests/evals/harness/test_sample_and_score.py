@@ -118,9 +118,10 @@ tests.built(tests.Score(sample, small_tasks.SLOW.name), where, save_every_s=0.05
 """
 
 
-def start(where: Path) -> subprocess.Popen[bytes]:
+def start(where: Path, wait: str = "0") -> subprocess.Popen[bytes]:
     places = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    environment = {**os.environ, "PYTHONPATH": places, "ADDER_ASKED": str(where.parent / f"{where.name}.asked")}
+    environment = {**os.environ, "PYTHONPATH": places, "ADDER_WAIT": wait}
+    environment["ADDER_ASKED"] = str(where.parent / f"{where.name}.asked")
     return subprocess.Popen([sys.executable, "-c", CHILD, str(where)], env=environment)
 
 
@@ -130,7 +131,7 @@ def units(where: Path, name: str) -> int:
 
 def killed_after(where: Path, name: str, least: int) -> None:
     """Start, wait for so many units beyond those that are there, kill -9."""
-    child = start(where)
+    child = start(where, "0.04")
     wanted = units(where, name) + least
     while child.poll() is None and units(where, name) < wanted:
         time.sleep(0.01)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from starloom.evals.harness.tally import extent, notes, span
+from starloom.evals.harness.tally import extent, notes, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 
 Task = Mapping[str, Any]
+LIKELIHOODS: Final = "lm-evaluation-harness"  # who judged the leaderboard's tasks
 # What published cards call a benchmark's data set: (type, name).
 DATASETS: Final[Mapping[str, tuple[str, str]]] = {
     "humaneval": ("openai_humaneval", "HumanEval"),
@@ -50,11 +51,14 @@ def model_index(
                 }
             )
     for row in leaderboard:
+        if row["value"] is None:
+            continue
+        name = f"{row['name']} ({', '.join(row['notes'])})" if row["notes"] else row["name"]
         results.append(
             {
                 "task": {"type": "text-generation"},
-                "dataset": {"type": row["task"], "name": row["task"]},
-                "metrics": [{"name": row["name"], "type": row["name"], "value": row["value"], "verified": False}],
+                "dataset": {"type": row["task"], "name": f"{row['task']} ({row['shots']}-shot)"},
+                "metrics": [{"name": name, "type": row["name"], "value": row["value"], "verified": False}],
             }
         )
     return [{"name": model, "results": results}]
@@ -92,7 +96,7 @@ def markdown(model: str, tasks: Sequence[Task], leaderboard: Sequence[Mapping[st
             cells = (
                 task["task"],
                 name,
-                f"{100 * figure['value']:.1f}",
+                percent(figure),
                 span(figure),
                 problems,
                 figure["strength"] or "none",
@@ -103,14 +107,7 @@ def markdown(model: str, tasks: Sequence[Task], leaderboard: Sequence[Mapping[st
                 f"| {_cell(task['task'])} | {_cell(task['asked'].get('skipped') or 'nothing was judged')} |  |  |  |  |"
             )
     for row in leaderboard:
-        cells = (
-            row["task"],
-            row["name"],
-            f"{100 * row['value']:.1f}",
-            span(row),
-            plain.count(row["problems"]),
-            "likelihoods",
-        )
+        cells = (row["task"], row["name"], percent(row), span(row), plain.count(row["problems"]), LIKELIHOODS)
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     used = {figure["strength"] for task in tasks for figure in task["figures"]}
     lines += ["", *(f"* *{name}*: {about}." for name, about in STRENGTHS.items() if name in used or "mixed" in used)]
@@ -119,6 +116,9 @@ def markdown(model: str, tasks: Sequence[Task], leaderboard: Sequence[Mapping[st
         said = notes(task)
         if said:
             lines += ["", f"## {_cell(task['task'])}", "", *(f"* {_cell(note)}" for note in said)]
+    for row in leaderboard:
+        if row["notes"]:
+            lines += ["", f"## {_cell(row['task'])}", "", *(f"* {_cell(note)}" for note in row["notes"])]
     return "\n".join(lines) + "\n"
 
 

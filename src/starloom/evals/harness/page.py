@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from starloom import __version__
-from starloom.evals.harness.tally import notes, span
+from starloom.evals.harness.card import LIKELIHOODS
+from starloom.evals.harness.tally import notes, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 from starloom.report.page import environment
@@ -71,6 +72,8 @@ def page(
         strengths=STRENGTHS,
         notes=notes,
         span=span,
+        percent=percent,
+        likelihoods=LIKELIHOODS,
         failures=failures.count,
         shown=len(failures.rows),
         rows=Markup(harmless_json(failures.rows)),

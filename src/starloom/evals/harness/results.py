@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from starloom.errors import ConfigError
-from starloom.evals.harness.card import markdown, model_index
+from starloom.evals.harness.card import LIKELIHOODS, markdown, model_index
 from starloom.evals.harness.page import PAGE, Failures, page
 from starloom.evals.harness.pass_at_k import PUBLISHED_K
 from starloom.evals.harness.sample import ROWS as COMPLETIONS
 from starloom.evals.harness.score import FACTS
 from starloom.evals.harness.score import ROWS as RESULTS
-from starloom.evals.harness.tally import Missing, notes, span, tally
+from starloom.evals.harness.tally import Missing, notes, percent, span, tally
 from starloom.report import plain
 from starloom.report.show import table
 from starloom.stage import Stage, Work
@@ -86,8 +86,25 @@ def json_rows(built: Built, name: str) -> Iterator[dict[str, Any]]:
 
 def board_rows(built: Built) -> list[dict[str, Any]]:
     """What a `Leaderboard` found, a row for each of its tasks."""
-    found: list[dict[str, Any]] = json.loads(built.read_bytes("leaderboard.json"))["rows"]
-    return found
+    said = json.loads(built.read_bytes("leaderboard.json"))
+    return [
+        {
+            "task": name,
+            "name": one["metric"],
+            "value": one["value"],
+            "low": one.get("low"),
+            "high": one.get("high"),
+            "problems": one["documents"],
+            "shots": one["shots"],
+            "notes": [*([one["skipped"]] if "skipped" in one else ()), *one["notes"], *_board_notes(one)],
+        }
+        for name, one in said["tasks"].items()
+    ]
+
+
+def _board_notes(one: dict[str, Any]) -> list[str]:
+    said = [f"{plain.several(one['failed'], 'document')} failed: left out"] if one["failed"] else []
+    return said + ([f"the first {one['limit']:,} documents only"] if one.get("limit") else [])
 
 
 def headline(tasks: list[dict[str, Any]]) -> str:
@@ -116,18 +133,10 @@ def render(built: Built) -> str:
                 )
             )
     for row in said["leaderboard"]:
-        rows.append(
-            (
-                row["task"],
-                row["name"],
-                f"{100 * row['value']:.1f}",
-                span(row),
-                plain.count(row["problems"]),
-                "likelihoods",
-            )
-        )
+        rows.append((row["task"], row["name"], percent(row), span(row), plain.count(row["problems"]), LIKELIHOODS))
     lines = [f"what {said['model']} scores", *table(rows, right=(2, 4), indent="  ")]
     for task in said["tasks"]:
         lines += [f"{task['task']}: {note}" for note in notes(task)]
+    lines += [f"{row['task']}: {note}" for row in said["leaderboard"] for note in row["notes"]]
     lines.append(f"page: {built.path(PAGE)}")
     return "\n".join(plain.visible(line) for line in lines)

@@ -139,6 +139,11 @@ def _sure(values: Sequence[float], judged: int, unanswered: int, failed: bool, s
     }
 
 
+def percent(figure: Row) -> str:
+    """40.3, or a dash where there is no value."""
+    return "–" if figure["value"] is None else f"{100 * figure['value']:.1f}"
+
+
 def span(figure: Row) -> str:
     """[33.1, 48.2] per cent."""
     if figure["low"] is None:
