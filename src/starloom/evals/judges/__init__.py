@@ -1,0 +1,1 @@
+"""Judges: each takes problems and answers, and says which are right."""
