@@ -4,8 +4,8 @@ docs/sandbox.md says what is covered and what is not covered.
 """
 
 from starloom.sandbox.conversation import Conversation
-from starloom.sandbox.layers import Layers, layers
+from starloom.sandbox.layers import Layers
 from starloom.sandbox.programs import Command, Limits, Outcome, Python
-from starloom.sandbox.sandbox import Sandbox
+from starloom.sandbox.sandbox import Sandbox, layers
 
 __all__ = ["Command", "Conversation", "Layers", "Limits", "Outcome", "Python", "Sandbox", "layers"]

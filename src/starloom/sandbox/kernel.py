@@ -109,10 +109,15 @@ def unmount(target: str) -> None:
         raise failed(f"umount {target}")
 
 
-def drop_capabilities() -> None:
-    """No capability is left, and none comes back by exec (together with no_new_privs)."""
+def drop_bounding(kept: int | None = None) -> None:
+    """No exec brings back a capability, but the one that is kept."""
     for capability in range(64):
-        if libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0):
+        if capability != kept and libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0):
             break  # past the last one that this kernel knows, or not allowed to: then none is held
+
+
+def set_capabilities(held: int) -> None:
+    """Hold these capabilities and no others; they can be passed on."""
     header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
-    syscall("capset", header, bytes(24))
+    low, high = held & 0xFFFFFFFF, held >> 32
+    syscall("capset", header, struct.pack("<6I", low, low, low, high, high, high))

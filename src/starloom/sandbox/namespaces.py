@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from pathlib import Path
+from typing import Any
 
-from starloom.sandbox import kernel, root
+from starloom.sandbox import kernel, root, seccomp, watch
 
 INSIDE = 1000  # the user and group that a program sees itself as
 NOBODY = 65534  # who it is on the host when the caller is root: owns nothing there
@@ -14,18 +17,68 @@ NOBODY = 65534  # who it is on the host when the caller is root: owns nothing th
 OWN = kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS | kernel.CLONE_NEWCGROUP
 
 
-def enter(read: list[str]) -> None:
-    """Move this process, which has one thread, into its namespaces and its root. Raises OSError where the kernel refuses."""
-    uid, gid = os.getuid(), os.getgid()
-    if uid == 0 and _mounts_as_root():
-        root.build(read)  # as root, who reaches every file; programs then reach those that others may read
-        _user_namespace([f"0 0 1\n{INSIDE} {NOBODY} 1\n"] * 2, keep_groups=True)
-        kernel.unshare(kernel.CLONE_NEWNS | OWN)
-    else:
-        _user_namespace([f"{INSIDE} {uid} 1\n", f"{INSIDE} {gid} 1\n"], keep_groups=False)
-        kernel.unshare(kernel.CLONE_NEWNS | OWN)
-        root.build(read)
-    socket.sethostname("sandbox")
+class Namespaces:
+    """What one worker is in, and each of its runs."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Move this process, which has one thread, into its namespaces and its root. Raises OSError where refused."""
+        self.home = root.HOME
+        uid, gid = os.getuid(), os.getgid()
+        self.root_user = uid == 0 and _mounts_as_root()
+        if self.root_user:
+            root.build(config["read"])  # as root, who reaches every folder; programs read what others may read
+            _user_namespace([f"0 0 1\n{INSIDE} {NOBODY} 1\n"] * 2, privileged=True)
+            kernel.unshare(kernel.CLONE_NEWNS | OWN)
+        else:
+            _user_namespace([f"{INSIDE} {uid} 1\n", f"{INSIDE} {gid} 1\n"], privileged=False)
+            kernel.unshare(kernel.CLONE_NEWNS | OWN)
+            root.build(config["read"])
+        self.more_processes: int | None = 0 if self.root_user else 2  # the worker and process 1, the same user then
+        socket.sethostname("sandbox")
+        self.facts = {"user": NOBODY if self.root_user else uid, "landlock": 0}
+        self.filter = seccomp.filter_for("namespaces", 0, None)
+
+    def fork(self) -> int:
+        """A supervisor as process 1 of a new pid namespace, with mounts of its own."""
+        return kernel.fork_into(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+
+    def prepare(self, limits: dict[str, Any]) -> None:
+        """In the supervisor: it dies with the worker, and everything in its namespace with it."""
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        root.enter(INSIDE, INSIDE, limits)
+
+    def become(self) -> None:
+        """In the process that becomes the program: a user who owns nothing on the host, where the caller is root."""
+        if self.root_user:
+            os.setgroups([])
+            os.setresgid(INSIDE, INSIDE, INSIDE)
+            os.setresuid(INSIDE, INSIDE, INSIDE)
+
+    def confine(self) -> None:
+        """The last step before the program: no capability, no new ones, the filter."""
+        kernel.drop_bounding()
+        kernel.set_capabilities(0)
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.load(self.filter)
+
+    def processes(self) -> list[int]:
+        """All processes of the run but the supervisor."""
+        return watch.inside()
+
+    def exceeded(self, limits: dict[str, Any], processes: int) -> str:
+        """The kernel itself holds the bounds of the scratch folder and of processes here."""
+        return ""
+
+    def kill(self, program: int) -> None:
+        """Every process of the pid namespace but this one, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+    def after(self) -> None:
+        """The kernel has thrown the mounts and the processes away."""
+
+    def end(self) -> None:
+        """Nothing lies on the host."""
 
 
 def _mounts_as_root() -> bool:
@@ -36,11 +89,11 @@ def _mounts_as_root() -> bool:
     return True
 
 
-def _user_namespace(maps: list[str], *, keep_groups: bool) -> None:
+def _user_namespace(maps: list[str], *, privileged: bool) -> None:
     """unshare(CLONE_NEWUSER); the maps are written by a child outside where they need its privilege, else from inside."""
-    if not keep_groups:
+    if not privileged:
         kernel.unshare(kernel.CLONE_NEWUSER)
-        _write_maps("self", maps, keep_groups)
+        _write_maps("self", maps, privileged)
         return
     ready_r, ready_w = os.pipe()
     parent = os.getpid()
@@ -50,7 +103,7 @@ def _user_namespace(maps: list[str], *, keep_groups: bool) -> None:
         try:
             os.close(ready_w)
             os.read(ready_r, 1)
-            _write_maps(str(parent), maps, keep_groups)
+            _write_maps(str(parent), maps, privileged)
             code = 0
         finally:
             os._exit(code)
@@ -65,8 +118,8 @@ def _user_namespace(maps: list[str], *, keep_groups: bool) -> None:
     os.setgroups([])
 
 
-def _write_maps(process: str, maps: list[str], keep_groups: bool) -> None:
-    if not keep_groups:
+def _write_maps(process: str, maps: list[str], privileged: bool) -> None:
+    if not privileged:
         Path(f"/proc/{process}/setgroups").write_text("deny")
     Path(f"/proc/{process}/uid_map").write_text(maps[0])
     Path(f"/proc/{process}/gid_map").write_text(maps[1])

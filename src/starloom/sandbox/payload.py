@@ -49,39 +49,34 @@ def _let_go(job: Job, started: int) -> None:
     for place, descriptor in enumerate(moved):
         os.dup2(descriptor, place)
     os.dup2(high, TALK + 1, inheritable=False)
-    os.closerange(TALK + 2, 1 << 16)
     if job.talk is None:
         os.close(TALK)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
         signal.signal(name, signal.SIG_DFL)
     os.umask(0o022)
-    if job.gid is not None:
-        if job.tier != "namespaces" or os.getuid() == 0:
-            os.setgroups([])
-        os.setresgid(job.gid, job.gid, job.gid)
-    if job.uid is not None:
-        os.setresuid(job.uid, job.uid, job.uid)
+    job.tier.become()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
-    os.chdir(job.home)
+    os.chdir(job.tier.home)
     scratch.fill(job.files, job.header.get("executable", []))
-    _limit(job.header["limits"], job.more_processes)
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    job.tier.confine()
+    os.closerange(TALK + 2, 1 << 16)
+    _limit(job.header["limits"], job.tier.more_processes)
 
 
-def _limit(limits: dict[str, Any], more_processes: int) -> None:
+def _limit(limits: dict[str, Any], more_processes: int | None) -> None:
     memory, cpu = int(limits["memory_bytes"]), math.ceil(limits["cpu_s"]) + 1
     bounds = {
         resource.RLIMIT_CPU: (cpu, cpu + 1),
         resource.RLIMIT_DATA: (memory, memory),
         resource.RLIMIT_FSIZE: (int(limits["file_bytes"]),) * 2,
         resource.RLIMIT_NOFILE: (int(limits["open_files"]),) * 2,
-        resource.RLIMIT_NPROC: (int(limits["processes"]) + more_processes,) * 2,
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (1 << 16, 1 << 16),
         resource.RLIMIT_MSGQUEUE: (0, 0),
         resource.RLIMIT_STACK: (8 << 20, 64 << 20),
     }
+    if more_processes is not None:
+        bounds[resource.RLIMIT_NPROC] = (int(limits["processes"]) + more_processes,) * 2
     if limits["address_space"]:
         bounds[resource.RLIMIT_AS] = (memory, memory)
     for name, (soft, hard) in bounds.items():
@@ -93,10 +88,11 @@ def _limit(limits: dict[str, Any], more_processes: int) -> None:
 
 def environment(job: Job) -> dict[str, str]:
     """What every program finds in its environment: nothing of the caller's."""
-    base = {"PATH": PATH, "HOME": job.home, "TMPDIR": job.home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+    base = {"PATH": PATH, "HOME": job.tier.home, "TMPDIR": job.tier.home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
     if job.talk is not None:
         base["STARLOOM_FD"] = str(TALK)
-    return base | job.header.get("env", {})
+    given: dict[str, str] = job.header.get("env", {})
+    return base | given
 
 
 def _command(job: Job) -> None:
@@ -120,7 +116,7 @@ def _python(job: Job) -> int:
         module.__dict__["STARLOOM_FD"] = TALK
     sys.modules["__main__"] = module
     sys.argv = ["main.py", *argv]
-    sys.path.insert(0, job.home)
+    sys.path.insert(0, job.tier.home)
     import linecache
 
     linecache.cache["main.py"] = (len(source), None, source.splitlines(True), "main.py")
@@ -141,15 +137,17 @@ def _as_main(source: str, module: ModuleType) -> int:
         code = _exit_code(left.code)
     except BaseException:
         code = 1
-        kind, error, trace = sys.exc_info()
-        sys.excepthook(kind, error, trace.tb_next if trace is not None else None)  # type: ignore[arg-type]
+        error = sys.exc_info()[1]
+        assert error is not None
+        inner = error.__traceback__.tb_next if error.__traceback__ is not None else None  # without this frame
+        sys.excepthook(type(error), error.with_traceback(inner), inner)
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons
         atexit._run_exitfuncs()
     except SystemExit as left:
         code = _exit_code(left.code)
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

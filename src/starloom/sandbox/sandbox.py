@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
-import threading
+import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from starloom.errors import SandboxError
+from starloom.sandbox import kernel
 from starloom.sandbox.conversation import Conversation
-from starloom.sandbox.layers import Layers, layers
+from starloom.sandbox.layers import LOOK, Layers, unprotected
 from starloom.sandbox.programs import Command, Outcome, Python
 from starloom.sandbox.worker import Worker, interpreter_paths
+
+TIERS = ("namespaces", "landlock")  # the stronger first
 
 
 class Sandbox:
@@ -37,26 +41,23 @@ class Sandbox:
         """
         if workers < 1:
             raise SandboxError(f"a sandbox needs at least 1 worker, not {workers}")
-        self.active: Layers = layers(tier)
-        interpreter = python if python is not None else Path(sys.executable)
-        config = {
-            "tier": self.active.tier,
-            "warm": list(warm),
-            "read": [*interpreter_paths(interpreter), *(str(Path(path).absolute()) for path in read)],
-        }
+        if not sys.platform.startswith("linux") or kernel.MACHINE not in kernel.SUPPORTED:
+            raise SandboxError(
+                f"untrusted code can be run on Linux (x86_64, aarch64) only, and this is {sys.platform} on {kernel.MACHINE}; "
+                "use a Linux machine, a virtual one or a container"
+            )
+        if tier not in ("auto", *TIERS):
+            raise SandboxError(f"tier of a sandbox must be auto, namespaces or landlock, not {tier!r}")
         for path in read:
             if not Path(path).exists():
                 raise SandboxError(f"{path} is to be readable in the sandbox, but does not exist")
         self._process = os.getpid()
         self._closed = False
-        self._lock = threading.Lock()
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()
-        self._all = [Worker(config, interpreter) for _ in range(workers)]
-        try:
-            self._all[0].start()
-        except BaseException:
-            self.close()
-            raise
+        interpreter = Path(python) if python is not None else Path(sys.executable)
+        shown = [*interpreter_paths(interpreter), *(str(Path(path).absolute()) for path in read)]
+        self._all, self.active = _first_of(TIERS if tier == "auto" else (tier,), interpreter, list(warm), shown)
+        self._all += [Worker(self._all[0].config, interpreter) for _ in range(workers - 1)]
         for worker in reversed(self._all):
             self._free.put(worker)
 
@@ -71,7 +72,7 @@ class Sandbox:
     def close(self) -> None:
         """End all workers and whatever they run."""
         self._closed = True
-        if os.getpid() == getattr(self, "_process", os.getpid()):
+        if os.getpid() == self._process:
             for worker in self._all:
                 worker.close()
 
@@ -119,3 +120,53 @@ class Sandbox:
         if os.getpid() != self._process:
             raise SandboxError(f"this sandbox belongs to process {self._process}; make one in this process")
         return self._free.get()
+
+
+def layers(tier: Literal["auto", "namespaces", "landlock"] = "auto") -> Layers:
+    """What a sandbox would be made of here, by making one. Raises SandboxError where untrusted code cannot be run."""
+    with Sandbox(tier=tier) as sandbox:
+        return sandbox.active
+
+
+def _first_of(tiers: Sequence[str], interpreter: Path, warm: list[str], read: list[str]) -> tuple[list[Worker], Layers]:
+    """A worker of the first tier that can be had and that holds from inside."""
+    refused: list[str] = []
+    for tier in tiers:
+        worker = Worker({"tier": tier, "warm": warm, "read": read}, interpreter)
+        try:
+            facts = worker.start()
+            problem = _look(worker)
+        except SandboxError as error:
+            worker.close()
+            if "ModuleNotFoundError" in str(error) or "ImportError" in str(error):
+                raise
+            refused.append(str(error))
+            continue
+        except BaseException:
+            worker.close()
+            raise
+        if problem:
+            worker.close()
+            refused.append(f"{tier} tier: {problem}")
+            continue
+        spaces = tier == "namespaces"
+        return [worker], Layers(tier, spaces, True, facts["landlock"], True, False, facts["user"], tuple(refused))
+    raise SandboxError(
+        f"untrusted code cannot be run safely here ({'; '.join(refused)}); allow user namespaces (sysctl "
+        "kernel.apparmor_restrict_unprivileged_userns=0 or user.max_user_namespaces=10000), or use Linux 5.13 or newer with Landlock"
+    )
+
+
+def _look(worker: Worker) -> str:
+    """What a first program finds unprotected; empty: nothing."""
+    with tempfile.TemporaryDirectory(prefix="starloom-outside-") as outside:
+        Path(outside).chmod(0o777)
+        file = Path(outside, "file")
+        file.touch()
+        file.chmod(0o666)
+        worker.begin(Python(LOOK % {"file": str(file), "outside": os.getpid()}))
+        outcome = worker.finish()
+    if not outcome.ok:
+        said = outcome.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        return outcome.detail or said or f"a first program ended with {outcome.status}"
+    return unprotected(json.loads(outcome.stdout))

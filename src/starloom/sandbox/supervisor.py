@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from starloom.sandbox import kernel, payload, root, scratch, watch
+from starloom.sandbox import kernel, payload, scratch, watch
+from starloom.sandbox.tiers import Tier
 
 FIRST_LOOK_S = 0.04  # short programs end before it and pay nothing
 LOOK_EVERY_S = 0.03  # a program can fill some hundred megabytes between two looks: our choice
@@ -30,15 +32,9 @@ class Job:
     stdin: bytes
     files: dict[str, bytes]
     source: bytes
-    tier: str
-    uid: int | None  # become this user before the program starts; None: stay
-    gid: int | None
-    home: str  # scratch folder
+    tier: Tier
     streams: tuple[int, int, int]
     talk: int | None
-    read: list[str] = field(default_factory=list)
-    abi: int = 0  # of Landlock, where it is used
-    more_processes: int = 0  # of ours, that RLIMIT_NPROC counts too
 
 
 def supervise(job: Job, commands: int, report: int) -> None:
@@ -47,7 +43,6 @@ def supervise(job: Job, commands: int, report: int) -> None:
     try:
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
             signal.signal(name, signal.SIG_IGN)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         facts, files = _run(job, commands)
         facts["files"] = [[name, len(content)] for name, content in files.items()]
@@ -74,10 +69,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _run(job: Job, commands: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     limits = job.header["limits"]
-    if job.tier == "namespaces":
-        root.enter(1000, 1000, limits)
-    else:
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    job.tier.prepare(limits)
     started_r, started_w = os.pipe()
     program = os.fork()
     if program == 0:
@@ -92,24 +84,23 @@ def _run(job: Job, commands: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     os.close(started_r)
     began = time.monotonic()
     if problem:
-        ended = {"status": "not_started", "detail": problem.decode("utf-8", "replace")[:2000]}
+        ended: dict[str, Any] = {"status": "not_started", "detail": problem.decode("utf-8", "replace")[:2000]}
     else:
         ended = _until_end(job, program, commands, began)
     wall_s = time.monotonic() - began
     status, reaped = _kill_all(job, program)
-    usage = os.times()
-    cpu_s = usage.children_user + usage.children_system
+    cpu_s = _waited_for()
     if "status" not in ended and status is not None:
         if os.WIFSIGNALED(status):
-            ended = {"status": "signaled", "signal": os.WTERMSIG(status)}
+            ended |= {"status": "signaled", "signal": os.WTERMSIG(status)}
             if os.WTERMSIG(status) == signal.SIGXCPU or (
                 os.WTERMSIG(status) == signal.SIGKILL and cpu_s >= limits["cpu_s"]
             ):
                 ended["status"] = "out_of_cpu"
         else:
-            ended = {"status": "exited", "code": os.WEXITSTATUS(status)}
+            ended |= {"status": "exited", "code": os.WEXITSTATUS(status)}
     peak = max(ended.pop("peak", 0), reaped)
-    files = scratch.kept(job.home, job.header["keep"], int(limits["scratch_bytes"]), int(limits["scratch_files"]))
+    files = scratch.kept(job.tier.home, job.header["keep"], int(limits["scratch_bytes"]), int(limits["scratch_files"]))
     return {**ended, "wall_s": wall_s, "cpu_s": cpu_s, "peak": peak}, files
 
 
@@ -121,7 +112,6 @@ def _until_end(job: Job, program: int, commands: int, began: float) -> dict[str,
     poll.register(handle, select.POLLIN)
     poll.register(commands, select.POLLIN)
     sight = watch.Watch(int(limits["memory_bytes"]))
-    own = os.getpid()
     charged, last, peak = 0.0, began, 0
     pause = min(FIRST_LOOK_S, limits["wall_s"])
     while True:
@@ -132,41 +122,34 @@ def _until_end(job: Job, program: int, commands: int, began: float) -> dict[str,
             return {"peak": peak} if peak else {}
         if commands in ready:
             if not os.read(commands, 1):
-                os._exit(1)  # the worker is gone
+                job.tier.kill(program)  # the worker is gone
+                os._exit(1)
             return {"status": "signaled", "signal": signal.SIGKILL, "detail": "ended by the caller", "peak": peak}
-        pids = watch.inside() if job.tier == "namespaces" else watch.below(own)
+        pids = job.tier.processes()
         charged += sight.charged(pids, min(now - last, 2 * pause + 0.01))  # longer: this process itself was held up
         last = now
         usage = sight.look(pids)
         peak = max(peak, usage.memory_bytes)
-        waited = os.times()
-        cpu_s = usage.cpu_s + waited.children_user + waited.children_system
-        over = ""
-        if cpu_s >= limits["cpu_s"]:
+        over = detail = ""
+        if usage.cpu_s + _waited_for() >= limits["cpu_s"]:
             over = "out_of_cpu"
         elif usage.memory_bytes > limits["memory_bytes"]:
             over = "out_of_memory"
         elif charged >= limits["wall_s"] or now - began >= MOST_STRETCH * limits["wall_s"]:
             over = "timed_out"
-        detail = ""
-        if not over and job.tier != "namespaces":
-            size, count = scratch.size(job.home, int(limits["scratch_files"]))
-            if size > limits["scratch_bytes"] or count > limits["scratch_files"]:
-                over, detail = (
-                    "signaled",
-                    f"more than {limits['scratch_bytes']:.0f} bytes or {limits['scratch_files']:.0f} files in the scratch folder",
-                )
-            elif usage.processes > limits["processes"]:
-                over, detail = "signaled", f"more than {limits['processes']:.0f} processes"
+        elif detail := job.tier.exceeded(limits, usage.processes):
+            over = "signaled"
         if over:
-            return {
-                "status": over,
-                "peak": peak,
-                "detail": detail,
-                **({"signal": signal.SIGKILL} if over == "signaled" else {}),
-            }
+            killed = {"signal": signal.SIGKILL} if over == "signaled" else {}
+            return {"status": over, "peak": peak, "detail": detail, **killed}
         _reap_orphans(program)
         pause = min(LOOK_EVERY_S, max(limits["wall_s"] - charged, 0.001))
+
+
+def _waited_for() -> float:
+    """CPU seconds of all processes that were waited for here, by them or by their parents."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _reap_orphans(program: int) -> None:
@@ -183,23 +166,12 @@ def _reap_orphans(program: int) -> None:
 def _kill_all(job: Job, program: int) -> tuple[int | None, int]:
     """Kill every process of the run and wait for each: the program's wait status, and the largest peak of one process."""
     status, peak = None, 0
-    if job.tier == "namespaces":
-        _signal_all(-1)
-    else:
-        _signal_all(-program)
+    job.tier.kill(program)
     while True:
         try:
             pid, how, usage = os.wait4(-1, 0)
         except ChildProcessError:
             return status, peak
+        peak = max(peak, usage.ru_maxrss << 10)
         if pid == program:
             status = how
-            peak = max(peak, usage.ru_maxrss << 10)
-
-
-def _signal_all(target: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if target == -1:
-            os.kill(-1, signal.SIGKILL)
-        else:
-            os.killpg(-target, signal.SIGKILL)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from starloom.errors import SandboxError
-from starloom.sandbox import wire
+from starloom.sandbox import scratch, wire
 from starloom.sandbox.programs import Command, Outcome, Python, as_request
 
 # The worker's interpreter knows this package by its folder alone: nothing else of starloom is imported, or stays visible.
@@ -24,6 +23,8 @@ for name, path in (("starloom", {package!r}), ("starloom.sandbox", {package!r} +
 from starloom.sandbox.zygote import main
 main({descriptor})
 """
+ENDS_WITHIN_S = 10.0  # our choice
+PREFIX = "starloom-sandbox-"
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -35,9 +36,13 @@ class Worker:
         self.python = python
         self.process: subprocess.Popen[bytes] | None = None
         self.connection: socket.socket | None = None
+        self.folder: str | None = None
 
-    def start(self) -> None:
-        """Start the process. Raises SandboxError when it cannot make its tier."""
+    def start(self) -> dict[str, Any]:
+        """Start the process: what it says of itself. Raises SandboxError when it cannot make its tier."""
+        config = dict(self.config)
+        if config["tier"] == "landlock":
+            self.folder = config["scratch"] = tempfile.mkdtemp(prefix=PREFIX)
         ours, theirs = socket.socketpair()
         with theirs:
             boot = BOOT.format(package=str(PACKAGE), descriptor=theirs.fileno())
@@ -54,7 +59,7 @@ class Worker:
                 ) from None
         self.connection = ours
         try:
-            wire.send(ours, self.config, [], [])
+            wire.send(ours, config, [], [])
             answer = wire.receive(ours)
         except BaseException:
             self.close()
@@ -62,8 +67,9 @@ class Worker:
         if answer is None or "problem" in answer[0]:
             said = self.close().strip().rpartition("\n")[2]
             raise SandboxError(
-                f"no worker of the {self.config['tier']} tier: {answer[0]['problem'] if answer else said or 'it ended'}"
+                f"{config['tier']} tier: {answer[0]['problem'] if answer else said or 'its worker ended'}"
             )
+        return answer[0]
 
     def close(self) -> str:
         """End the process and everything that it runs; what it said on standard error."""
@@ -71,14 +77,19 @@ class Worker:
         if self.connection is not None:
             self.connection.close()
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            try:
+                self.process.wait(ENDS_WITHIN_S)  # it kills its run, removes its folder and ends
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
             if self.process.stderr is not None:
                 os.set_blocking(self.process.stderr.fileno(), False)
                 said = self.process.stderr.read() or b""
                 self.process.stderr.close()
-        self.process = self.connection = None
+        if self.folder is not None and os.path.lexists(self.folder):  # the process was killed before it could
+            scratch.empty(self.folder)
+            os.rmdir(self.folder)
+        self.process = self.connection = self.folder = None
         return said.decode("utf-8", "replace")
 
     def begin(self, program: Python | Command, talk: socket.socket | None = None) -> None:
@@ -141,6 +152,3 @@ def interpreter_paths(python: Path) -> list[str]:
         for name in ("bin", "lib", "lib64", "libexec", "share", "ssl", "pyvenv.cfg"):
             found.append(f"{prefix}/{name}")
     return found
-
-
-Make = Callable[[], Worker]

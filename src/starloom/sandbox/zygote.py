@@ -6,7 +6,6 @@ It is started with an empty environment, knows nothing of the caller but one soc
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import os
@@ -14,43 +13,60 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from starloom.sandbox import kernel, namespaces, root, supervisor, wire
+from starloom.sandbox import kernel, landlock, namespaces, supervisor, wire
+from starloom.sandbox.tiers import Tier
 
 CHUNK = 1 << 16
+
+
+class CallerGone(Exception):
+    """The caller has ended, or has closed the connection."""
 
 
 def main(descriptor: int) -> None:
     """Serve one caller over one socket until it is gone."""
     connection = socket.socket(fileno=descriptor)
+    watcher = os.pidfd_open(os.getppid())
     started = wire.receive(connection)
     if started is None:
         return
-    config = started[0]
-    watcher = os.pidfd_open(os.getppid())
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(name, signal.SIG_IGN)
     try:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-        sys.path[:] = [path for path in sys.path if path]
-        os.environ["OMP_NUM_THREADS"] = "1"
-        facts = _prepare(config)
+        tier = _prepare(started[0])
     except Exception as error:
         wire.send(connection, {"problem": f"{type(error).__name__}: {error}"}, [], [])
         return
-    wire.send(connection, facts, [], [])
+    wire.send(connection, {"ready": os.getpid()} | tier.facts, [], [])
+    try:
+        _serve(tier, connection, watcher)
+    except (CallerGone, BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        tier.end()
+        os._exit(0)
+
+
+def _serve(tier: Tier, connection: socket.socket, watcher: int) -> None:
+    """One run after the other. The caller's end is seen by a handle of its process too: others may hold the socket."""
+    idle = select.poll()
+    idle.register(connection, select.POLLIN)
+    idle.register(watcher, select.POLLIN)
     while True:
+        if any(descriptor == watcher for descriptor, _ in idle.poll()):
+            raise CallerGone
         request = wire.receive(connection, descriptors=1)
         if request is None:
-            return
+            raise CallerGone
         header, blobs, fds = request
-        answer, out = Run(config, connection, watcher).go(header, blobs, fds[0] if fds else None)
+        answer, out = Run(tier, connection, watcher).go(header, blobs, fds[0] if fds else None)
         wire.send(connection, answer, out, [])
 
 
-def _prepare(config: dict[str, Any]) -> dict[str, Any]:
+def _prepare(config: dict[str, Any]) -> Tier:
     missing = []
     for name in ("linecache", "traceback", "threading", "atexit", "random", *config["warm"]):
         try:
@@ -60,20 +76,20 @@ def _prepare(config: dict[str, Any]) -> dict[str, Any]:
     if missing:
         raise ImportError("; ".join(missing))
     if config["tier"] == "namespaces":
-        namespaces.enter(config["read"])
-    return {"ready": os.getpid()}
+        return namespaces.Namespaces(config)
+    return landlock.Landlocked(config)
 
 
 class Run:
     """One run, seen from the worker: moves bytes between the program and memory, and waits until all of it is dead."""
 
-    def __init__(self, config: dict[str, Any], connection: socket.socket, watcher: int) -> None:
-        self.config = config
+    def __init__(self, tier: Tier, connection: socket.socket, watcher: int) -> None:
+        self.tier = tier
         self.connection = connection
         self.watcher = watcher
         self.poll = select.poll()
         self.out: dict[int, bytearray] = {}
-        self.too_much = False
+        self.too_much = self.ended = False
 
     def go(self, header: dict[str, Any], blobs: list[bytes], talk: int | None) -> tuple[dict[str, Any], list[bytes]]:
         """Run one program: the header and the blobs of the answer (stdout, stderr, kept files)."""
@@ -82,9 +98,10 @@ class Run:
         err_r, err_w = _pipe()
         report_r, report_w = _pipe()
         commands_r, self.commands_w = _pipe()
+        talked = talk is not None
         job = self._job(header, blobs, (stdin_r, out_w, err_w), talk)
         try:
-            child = self._start()
+            child = self.tier.fork()
         except OSError as error:
             for descriptor in (
                 stdin_r,
@@ -112,12 +129,20 @@ class Run:
         self.child = child
         self.out = {out_r: bytearray(), err_r: bytearray(), report_r: bytearray()}
         bounds = {out_r: int(header["limits"]["output_bytes"]), err_r: int(header["limits"]["output_bytes"])}
-        self._pump(job.stdin, report_r, bounds)
+        try:
+            self._pump(job.stdin, report_r, bounds)
+        except CallerGone:
+            os.close(self.commands_w)  # at which the supervisor kills its run and ends
+            os.waitpid(child, 0)
+            raise
         os.waitpid(child, 0)  # in the namespaces tier it ends last: the kernel has killed and reaped all others
+        self.tier.after()
         self._drain(bounds)
         os.close(self.commands_w)
         for descriptor in self.out:
             os.close(descriptor)
+        if talked and not self.ended and not self.connection.recv(1):  # a conversation is always ended by the caller
+            raise CallerGone
         return self._answer(out_r, err_r, report_r, bounds)
 
     def _job(
@@ -127,14 +152,7 @@ class Run:
         files = dict(zip(header["files"], rest, strict=False))
         source = rest[-1] if header["kind"] == "python" else b""
         ordinary = os.getuid() != 0
-        return supervisor.Job(
-            header, stdin, files, source, self.config["tier"],
-            None if ordinary else namespaces.INSIDE, None if ordinary else namespaces.INSIDE,
-            root.HOME, streams, talk, self.config["read"], 0, 2,
-        )  # fmt: skip
-
-    def _start(self) -> int:
-        return kernel.fork_into(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        return supervisor.Job(header, stdin, files, source, self.tier, streams, talk)
 
     def _pump(self, stdin: bytes, report: int, bounds: dict[int, int]) -> None:
         """Move bytes until the supervisor has said everything and is gone."""
@@ -148,7 +166,7 @@ class Run:
         while True:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.watcher:
-                    os._exit(0)  # the caller is gone; the kernel kills the supervisor with us, and it the rest
+                    raise CallerGone
                 elif descriptor == self.connection.fileno():
                     self._command()
                 elif descriptor == self.stdin_w:
@@ -162,9 +180,13 @@ class Run:
                         return
 
     def _command(self) -> None:
-        """The caller says one byte to end the run; when it is gone, so are we."""
+        """The caller says one byte to end the run."""
         if not self.connection.recv(1):
-            os._exit(0)
+            raise CallerGone
+        self.ended = True
+        self._end()
+
+    def _end(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(self.commands_w, b"e")
 
@@ -188,7 +210,7 @@ class Run:
             held += data[:room]
             if len(data) > room and not self.too_much:
                 self.too_much = True
-                os.kill(self.child, signal.SIGKILL)
+                self._end()
         return True
 
     def _drain(self, bounds: dict[int, int]) -> None:
@@ -213,13 +235,9 @@ class Run:
             kept.append(rest[:size])
             rest = rest[size:]
         if self.too_much:
-            facts["status"] = "too_much_output"
+            facts |= {"status": "too_much_output", "code": None, "signal": None, "detail": ""}
         return {**facts, "kept": names}, [*streams, *kept]
 
 
 def _pipe() -> tuple[int, int]:
     return os.pipe2(os.O_CLOEXEC)
-
-
-Handler = Callable[[], None]
-_ = fcntl
