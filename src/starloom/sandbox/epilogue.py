@@ -23,7 +23,7 @@ from importlib import resources
 from typing import Final
 
 from starloom.sandbox.languages import Toolchain, language
-from starloom.sandbox.programs import Command, Outcome, Python
+from starloom.sandbox.programs import Command, Limits, Outcome, Python
 
 HALF: Final = 32  # hexadecimal digits of each half: 256 bits together
 
@@ -86,15 +86,18 @@ def compile_command(found: Toolchain, woven: Woven, built: Mapping[str, bytes]) 
     )
 
 
-def run_command(found: Toolchain, woven: Woven, compiled: Mapping[str, bytes], token: Token) -> Command | Python:
+def run_command(
+    found: Toolchain, woven: Woven, compiled: Mapping[str, bytes], token: Token, limits: Limits | None = None
+) -> Command | Python:
     """The run of the program and its tests. Python runs in a warm interpreter."""
     entry = found.language
+    limits = limits or entry.limits
     files = {**woven.beside, **compiled} if woven.compile else {**woven.beside, **woven.files}
     if entry.name == "Python":
-        return Python(resource("epilogue.python").decode(), files, token.given, limits=entry.limits)
+        return Python(resource("epilogue.python").decode(), files, token.given, limits=limits)
     executable = tuple(name for name in woven.run[:1] if name in ("./main",))
     return Command(
-        found.argv(woven.run), files, token.given, entry.env, entry.limits, executable=tuple(e[2:] for e in executable)
+        found.argv(woven.run), files, token.given, entry.env, limits, executable=tuple(e[2:] for e in executable)
     )
 
 
@@ -245,7 +248,7 @@ _WEAVES: Final[Mapping[str, Weave]] = {
     "C#": _csharp,
     "Go": _go,
     "Rust": _rust,
-    "Bash": _script("sh"),
+    "Shell": _script("sh"),
     "PHP": _script("php"),
     "Ruby": _script("rb"),
     "Perl": _script("pl"),

@@ -126,7 +126,7 @@ LANGUAGES: Final[tuple[Language, ...]] = (
         keep=("main",),
     ),
     Language(
-        "Bash", "main.sh", _one("bash"), ("@bash", "--version"), ("@bash", "--noprofile", "--norc", "main.sh"), ("bash",),
+        "Shell", "main.sh", _one("bash"), ("@bash", "--version"), ("@bash", "--noprofile", "--norc", "main.sh"), ("bash",),
         limits=Limits(processes=64),  # a shell is nothing without processes
     ),
     Language(
