@@ -35,8 +35,8 @@ def main(descriptor: int) -> None:
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(name, signal.SIG_IGN)
     try:
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         tier = _prepare(started[0])
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # not before: its own /proc files have to be written
     except Exception as error:
         wire.send(connection, {"problem": f"{type(error).__name__}: {error}"}, [], [])
         return
