@@ -47,7 +47,7 @@ class Canonical(Stage):
                 file.writelines(json.dumps(row) + "\n" for row in rows)
             unit.path(ASKED).write_bytes(canonical_json({"problems": len(problems), "references": True}))
         work.count(answers=len(rows))
-        work.summary = f"{plain.several(len(rows), 'reference')} of {task.name}"
+        work.summary = plain.several(len(rows), "reference")
 
     def _chosen(self) -> tuple[Task, Sequence[Problem]]:
         task = task_named(self.task)

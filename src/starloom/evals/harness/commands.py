@@ -113,22 +113,32 @@ def compare(argv: Sequence[str]) -> int:
 
 def tasks(argv: Sequence[str]) -> int:
     """List the tasks."""
+    from starloom.evals.leaderboard.board import leaderboard_tasks
+
     given = flags.parse(TasksFlags, argv, "starloom eval tasks")
     rows = [_listed(name, _text(given.data)) for name in task_names()]
     if given.json:
         print(json.dumps(rows, indent=2))
         return 0
-    shown: list[tuple[str, ...]] = [("task", "problems", "samples", "T", "tokens", "what is asked")]
+    families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        published = row["published"]
+        families.setdefault(row["name"].rpartition(":")[0] or row["name"], []).append(row)
+    shown: list[tuple[str, ...]] = [("task", "problems", "samples", "T", "tokens", "what is asked")]
+    for family, some in families.items():
+        published, first = some[0]["published"], some[0]
+        there = [row["problems"] for row in some if row["problems"] is not None]
         shown.append((
-            row["name"], "–" if row["problems"] is None else plain.count(row["problems"]), str(published["samples"]),
-            f"{published['temperature']:g}", plain.count(published["max_tokens"]), row["about"],
+            first["name"] if len(some) == 1 else f"{family}:…", plain.count(sum(there)) if there else "–",
+            str(published["samples"]), f"{published['temperature']:g}", plain.count(published["max_tokens"]),
+            first["about"] if len(some) == 1 else f"{', '.join(row['name'].rpartition(':')[2] for row in some)}",
         ))  # fmt: skip
     print("\n".join(table(shown, right=(1, 2, 3, 4))))
-    missing = [row for row in rows if row["missing"]]
+    print(f"\nleaderboard: {', '.join(leaderboard_tasks())}, by lm-evaluation-harness")
+    missing = [family for family, some in families.items() if all(row["missing"] for row in some)]
     if missing:
-        print(f"\nwithout data (–): {', '.join(row['name'] for row in missing)}\n  {missing[0]['missing']}")
+        print(
+            f"without data here (–): {', '.join(missing)}; --data DIR names a folder that has them, --json says which files"
+        )
     return 0
 
 

@@ -43,7 +43,7 @@ def digest(name: str, hub: str | Path | None = None) -> str:
         files = sorted({path for pattern in _PARTS for path in folder.glob(pattern) if path.name not in _NOT})
         if not files:
             raise SourceError(f"{folder} holds no model: no config.json, no tokenizer.json, no weights in safetensors")
-        said: Any = {path.name: sha256_of(path)[1] for path in files}
+        said: Any = {path.name: _sha256(path) for path in files}
     elif kind == "file":
         try:
             said = {"file": sha256_of(Path(rest))[1]}
@@ -60,6 +60,17 @@ def digest(name: str, hub: str | Path | None = None) -> str:
             "OWNER/MODEL@REVISION, openai:URL#MODEL or file:PATH"
         )
     return hashlib.sha256(canonical_json({"kind": kind if folder is None else "folder", "is": said})).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file; gigabytes are read once in a process, unless they change."""
+    seen = path.stat()
+    return _read_once(path.resolve(), (seen.st_size, seen.st_mtime_ns, seen.st_ino))
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_once(path: Path, seen: tuple[int, int, int]) -> str:
+    return sha256_of(path)[1]
 
 
 def _code(module: str) -> str:

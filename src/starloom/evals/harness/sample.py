@@ -87,9 +87,7 @@ class Sample(Stage):
             unit.path(ASKED).write_bytes(canonical_json(self._told(work, task, count, len(problems), skipped)))
         work.count(answers=len(rows), failed=errors.total(), problems=len(problems))
         work.count(tokens=sum(row["tokens"] for row in rows))
-        work.summary = (
-            f"{plain.several(len(rows), 'answer')} to {plain.several(len(problems), 'problem')} of {self.task}"
-        )
+        work.summary = f"{plain.several(len(rows), 'answer')} to {plain.several(len(problems), 'problem')}"
         if skipped:
             work.summary = f"skipped: {skipped}"
         elif errors:

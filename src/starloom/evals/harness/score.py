@@ -95,7 +95,7 @@ class Score(Stage):
                 said = {"id": row["id"], "sample": row["sample"], "seconds": round(judged[number]["seconds"], 6)}
                 file.write(json.dumps(said) + "\n")
         work.count(answers=len(rows), passed=statuses["passed"], status=dict(sorted(statuses.items())))
-        work.summary = f"{self.task}: {statuses['passed']:,} of {plain.several(len(rows), 'answer')} passed"
+        work.summary = f"{statuses['passed']:,} of {plain.several(len(rows), 'answer')} passed"
         rest = ", ".join(f"{plain.words(name)} {count:,}" for name, count in statuses.most_common() if name != "passed")
         work.summary += f" ({rest})" if rest else ""
 

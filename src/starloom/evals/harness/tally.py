@@ -171,7 +171,7 @@ def notes(task: Row) -> list[str]:
         said.append(f"skipped: {asked['skipped']}")
         return said
     if extent(task):
-        said.append(f"figures are over {extent(task)}")
+        said.append(f"figures are over {'the ' if extent(task).startswith('first') else ''}{extent(task)}")
     if problems["missing"]:
         names = ", ".join(problems["first_missing"])
         more = " …" if problems["missing"] > len(problems["first_missing"]) else ""
