@@ -64,10 +64,6 @@ class GeneratorLM(TemplateLM):  # type: ignore[misc]
         pairs = [request.args for request in requests]
         return [self._given(one) for one in self.generator.loglikelihood(pairs)]
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        first, second = super()._encode_pair(context, continuation)
-        return first, second
-
     def _loglikelihood_tokens(self, requests: Sequence[Encoded], **_: Any) -> list[Any]:
         room = self.max_length + 1  # the last id is scored and not taken in
         pairs = [
@@ -76,10 +72,13 @@ class GeneratorLM(TemplateLM):  # type: ignore[misc]
         ]
         engine = self._session.engine
         found: list[Any] = []
-        for first in range(
-            0, len(pairs), engine.slots
-        ):  # no more than run at once: a context is there for all its choices
+        for first in range(0, len(pairs), engine.slots):  # as many as run at once: choices find their context
             found += engine.loglikelihood(pairs[first : first + engine.slots])
+        for place, pair in enumerate(pairs):
+            if len(pair[1]) >= room:
+                found[place] = GenerationError(
+                    f"a continuation has {len(pair[1]):,} tokens and the model's context {self.max_length:,}"
+                )
         return [self._given(one) for one in found]
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[Any]:
@@ -115,9 +114,9 @@ class GeneratorLM(TemplateLM):  # type: ignore[misc]
     def _prompt(self, text: str, settings: dict[str, Any]) -> tuple[list[int], int, Sequence[str]]:
         """Ids of the prompt, at most so many new ones, stops."""
         most = settings["max_gen_toks"]
-        room = max(
-            self.max_length - most, self.max_length // 2
-        )  # of a short context half is the prompt's; `hf` refuses
+        room = self.max_length - most
+        if room < 1:  # a context that `hf` refuses: half of it is the prompt's
+            room = self.max_length - (most := self.max_length // 2)
         return self.tok_encode(text)[-room:] or [self.eot_token_id], most, _stops(settings)
 
     def _text(self, answer: str | GenerationError) -> str | GenerationError:

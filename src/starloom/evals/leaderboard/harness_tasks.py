@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import logging
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,9 @@ def harness_module(name: str = "lm_eval") -> Any:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Libraries are told to ask no server; afterwards the environment is what it was, whatever they put into it."""
-    before = dict(os.environ)
+    """Libraries are told to ask no server. Afterwards the environment and the random numbers of the process are what they
+    were, whatever was put into the one and drawn from the other."""
+    before, state = dict(os.environ), random.getstate()
     os.environ.update(_OFFLINE)
     try:
         yield
@@ -53,6 +55,7 @@ def _offline() -> Iterator[None]:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
+        random.setstate(state)
 
 
 def harness_version() -> str:
