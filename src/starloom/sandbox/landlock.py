@@ -180,15 +180,18 @@ class Landlocked:
         self.rules = rules(read, self.home, self.version)
         ordinary_before_6 = self.version < 6 and self.user is None
         self.filter = None if ordinary_before_6 else seccomp.filter_for("landlock", self.version, None)
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)  # should a supervisor be killed, its run falls to the worker
 
     def fork(self) -> int:
-        """A supervisor. It does not die with the worker, but sees it gone and kills its run."""
-        return os.fork()
+        """The worker proper. Orphans of a run become its children; should it be killed, they fall to the process that guards
+        it. It does not die with that one, but sees it gone and kills its run."""
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        child = os.fork()
+        if child == 0:
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        return child
 
     def prepare(self, limits: dict[str, Any]) -> None:
-        """In the supervisor: orphans of the run become its children."""
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        """The scratch folder is empty."""
 
     def become(self) -> None:
         """In the process that becomes the program: a user of the worker's own, where the caller is root."""
@@ -206,7 +209,7 @@ class Landlocked:
         seccomp.load(self.filter or seccomp.filter_for("landlock", self.version, os.getpid()))
 
     def processes(self) -> list[int]:
-        """All processes of the run but the supervisor."""
+        """All processes of the run."""
         return watch.below(os.getpid())
 
     def exceeded(self, limits: dict[str, Any], processes: int) -> str:
@@ -225,7 +228,7 @@ class Landlocked:
             os.killpg(program, signal.SIGKILL)
 
     def after(self) -> None:
-        """In the worker, when the supervisor has ended: what it left, had it been killed, and the scratch folder."""
+        """What lives on though it should not, and the scratch folder."""
         while left := watch.below(os.getpid()):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The namespaces tier: a worker in user, mount, network, IPC and UTS namespaces of its own; a run in pid and mount ones."""
+"""The namespaces tier: a worker in user, mount, network, IPC and UTS namespaces of its own; and a pid one, whose process 1 it is."""
 
 from __future__ import annotations
 
@@ -39,13 +39,19 @@ class Namespaces:
         self.filter = seccomp.filter_for("namespaces", 0, None)
 
     def fork(self) -> int:
-        """A supervisor as process 1 of a new pid namespace, with mounts of its own."""
-        return kernel.fork_into(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        """The worker proper, as process 1 of a new pid namespace: it dies with the process that guards it, and everything in
+        there with it. Its runs follow each other; each begins when nothing else lives there."""
+        kernel.unshare(kernel.CLONE_NEWPID)
+        child = os.fork()
+        if child == 0:
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            root.own_proc()
+            kernel.drop_bounding()
+        return child
 
     def prepare(self, limits: dict[str, Any]) -> None:
-        """In the supervisor: it dies with the worker, and everything in its namespace with it."""
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        root.enter(INSIDE, INSIDE, limits)
+        """A scratch folder for one run."""
+        root.fresh_scratch(INSIDE, INSIDE, limits)
 
     def become(self) -> None:
         """In the process that becomes the program: a user who owns nothing on the host, where the caller is root."""
@@ -56,13 +62,12 @@ class Namespaces:
 
     def confine(self) -> None:
         """The last step before the program: no capability, no new ones, the filter."""
-        kernel.drop_bounding()
         kernel.set_capabilities(0)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         seccomp.load(self.filter)
 
     def processes(self) -> list[int]:
-        """All processes of the run but the supervisor."""
+        """All processes of the run."""
         return watch.inside()
 
     def exceeded(self, limits: dict[str, Any], processes: int) -> str:
@@ -70,12 +75,13 @@ class Namespaces:
         return ""
 
     def kill(self, program: int) -> None:
-        """Every process of the pid namespace but this one, at once."""
+        """Every process of the pid namespace but this one, at once: no fork that is under way escapes it (kill(2), -1)."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
 
     def after(self) -> None:
-        """The kernel has thrown the mounts and the processes away."""
+        """All processes are dead."""
+        root.drop_scratch()
 
     def end(self) -> None:
         """Nothing lies on the host."""

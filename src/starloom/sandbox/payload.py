@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import resource
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from starloom.sandbox import kernel, scratch
 
 if TYPE_CHECKING:
-    from starloom.sandbox.supervisor import Job
+    from starloom.sandbox.runs import Job
 
 TALK = 3  # the descriptor of a conversation
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -121,6 +122,7 @@ def _python(job: Job) -> int:
 
     linecache.cache["main.py"] = (len(source), None, source.splitlines(True), "main.py")
     _reseed()
+    gc.enable()
     os.close(started_at())
     return _as_main(source, module)
 
@@ -167,7 +169,6 @@ def _exit_code(code: object) -> int:
 
 def _reseed() -> None:
     """What a fresh interpreter would have drawn anew. The hash seed cannot be: it is the worker's, a fixed one."""
-    if "random" in sys.modules:
-        sys.modules["random"].seed()
+    # `random` seeds itself anew in every fork
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()

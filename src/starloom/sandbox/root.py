@@ -1,6 +1,6 @@
 """The root that programs see in the namespaces tier: empty, read-only, with the system's and the interpreter's files in it.
 
-Built once for a worker; each run then has a view of its own (`runs.py`) with a fresh /proc and a fresh scratch folder.
+Built once for a worker; each run then gets a fresh scratch folder in it.
 """
 
 from __future__ import annotations
@@ -122,12 +122,22 @@ def resolve(path: str, old: str) -> str | None:
     return None
 
 
-def enter(uid: int, gid: int, limits: dict[str, Any]) -> None:
-    """A fresh /proc and a fresh scratch folder for one run; called by its process 1, in its own mount namespace."""
-    safe = kernel.MS_NOSUID | kernel.MS_NODEV
-    kernel.mount("proc", "/proc", "proc", safe | kernel.MS_NOEXEC | kernel.MS_RDONLY)
+def own_proc() -> None:
+    """A fresh /proc for the worker's pid namespace, by its process 1."""
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC | kernel.MS_RDONLY
+    kernel.mount("proc", "/proc", "proc", flags)
+
+
+def fresh_scratch(uid: int, gid: int, limits: dict[str, Any]) -> None:
+    """A new, empty scratch folder for one run; `drop_scratch` takes it away with everything in it."""
     room, inodes = int(limits["scratch_bytes"]), int(limits["scratch_files"]) + 3  # /box, home and shm
-    kernel.mount("scratch", BOX, "tmpfs", safe, f"mode=755,size={room},nr_inodes={inodes}")
+    options = f"mode=755,size={room},nr_inodes={inodes}"
+    kernel.mount("scratch", BOX, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, options)
     for folder in (HOME, SHARED):
         os.mkdir(folder, 0o700)
         os.chown(folder, uid, gid)
+
+
+def drop_scratch() -> None:
+    """When no process is left that could hold a file of it open."""
+    kernel.unmount(BOX)

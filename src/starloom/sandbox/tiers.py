@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 
 class Tier(Protocol):
-    """How one worker confines its runs. `prepare`, `processes`, `exceeded` and `kill` are called in the supervisor,
-    `become` and `confine` in the process that becomes the program, the others in the worker."""
+    """How one worker confines its runs. `fork` makes the worker proper, once; `become` and `confine` are called in the
+    process that becomes the program, `end` where it ended and in the process that guards it, all others in the worker."""
 
     facts: dict[str, Any]  # for the report
     home: str  # the scratch folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -80,7 +81,7 @@ class Worker:
             try:
                 self.process.wait(ENDS_WITHIN_S)  # it kills its run, removes its folder and ends
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                os.killpg(self.process.pid, signal.SIGKILL)  # it and the process that guards it
                 self.process.wait()
             if self.process.stderr is not None:
                 os.set_blocking(self.process.stderr.fileno(), False)
