@@ -86,7 +86,9 @@ def json_rows(built: Built, name: str) -> Iterator[dict[str, Any]]:
 
 def board_rows(built: Built) -> list[dict[str, Any]]:
     """What a `Leaderboard` found, a row for each of its tasks."""
-    said = json.loads(built.read_bytes("leaderboard.json"))
+    from starloom.evals.leaderboard.board import leaderboard_tasks
+
+    said = json.loads(built.read_bytes("leaderboard.json"))["tasks"]
     return [
         {
             "task": name,
@@ -98,7 +100,7 @@ def board_rows(built: Built) -> list[dict[str, Any]]:
             "shots": one["shots"],
             "notes": [*([one["skipped"]] if "skipped" in one else ()), *one["notes"], *_board_notes(one)],
         }
-        for name, one in said["tasks"].items()
+        for name, one in ((name, said[name]) for name in leaderboard_tasks() if name in said)
     ]
 
 
