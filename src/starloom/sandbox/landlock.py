@@ -15,6 +15,7 @@ import os
 import signal
 import stat
 import struct
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ SINCE = {1: (1 << 13) - 1, 2: REFER, 3: TRUNCATE, 5: IOCTL_DEV}  # ABI → right
 TCP = 3  # bind and connect, ABI 4
 SCOPES = 3  # abstract sockets and signals, ABI 6
 HIGH = 256  # descriptors from here on are not in the way when a program's own are put in their places
+PREFIX = "starloom-sandbox-"  # of the workers' folders
 CREATE_VERSION, RULE_PATH = 1, 1
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -132,20 +134,20 @@ def user_for(paths: list[str]) -> tuple[int, int | None]:
 
 
 def _readable(path: str) -> bool:
-    return not os.path.lexists(path) or os.access(
-        path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0), effective_ids=True
-    )
+    try:
+        wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(os.stat(path).st_mode) else 0)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return os.access(path, wanted, effective_ids=True)
 
 
 class Scratch:
-    """The folder of one worker: locked while it is in use, so that those of killed workers can be told apart."""
+    """The folder of one worker, on the host."""
 
-    def __init__(self, folder: str, user: int | None) -> None:
-        self.folder = folder
-        self.home = f"{folder}/home"
-        self.descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.chmod(folder, 0o711)
+    def __init__(self, temporary: str, user: int | None) -> None:
+        self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=temporary)
+        self.home = f"{self.folder}/home"
+        os.chmod(self.folder, 0o711)
         os.mkdir(self.home, 0o700)
         if user is not None:
             os.chown(self.home, user, user)
@@ -172,11 +174,12 @@ class Landlocked:
         self.user: int | None = None
         self.capability: int | None = None
         if os.getuid() == 0:
-            self.user, self.capability = user_for([*config["read"], config["scratch"]])
+            self.user, self.capability = user_for([*config["read"], config["temporary"]])
         self.more_processes: int | None = None if self.user is None or self.user == NOBODY else 0
-        self.scratch = Scratch(config["scratch"], self.user)
+        self.scratch = Scratch(config["temporary"], self.user)
         self.home = self.scratch.home
-        self.facts = {"user": os.getuid() if self.user is None else self.user, "landlock": self.version}
+        self.facts: dict[str, Any] = {"user": os.getuid() if self.user is None else self.user, "landlock": self.version}
+        self.facts["folder"] = self.scratch.folder
         self.rules = rules(read, self.home, self.version)
         ordinary_before_6 = self.version < 6 and self.user is None
         self.filter = None if ordinary_before_6 else seccomp.filter_for("landlock", self.version, None)
@@ -218,6 +221,7 @@ class Landlocked:
             int(limits[n]) for n in ("scratch_bytes", "scratch_files", "processes")
         )
         size, count = scratch.size(self.home, most_files)
+        size += watch.nameless(self.processes(), os.fstat(self.scratch.descriptor).st_dev)
         if size > most_bytes or count > most_files:
             return f"more than {most_bytes} bytes or {most_files} files in the scratch folder"
         return f"more than {most_processes} processes" if processes > most_processes else ""

@@ -83,18 +83,26 @@ def walk(folder: str) -> Iterator[tuple[str, int, str]]:
 
 
 def size(folder: str, most_files: int) -> tuple[int, int]:
-    """Bytes on disk and number of entries below a folder; counting ends soon after `most_files`."""
+    """Bytes on disk and number of entries below a folder; counting ends soon after `most_files`.
+
+    A folder that cannot be looked into (no permission, a path beyond PATH_MAX) counts as more than `most_files`.
+    """
     total = count = 0
     open_ = [folder]
     while open_ and count <= most_files:
-        with contextlib.suppress(OSError), os.scandir(open_.pop()) as entries:
-            for entry in entries:
-                count += 1
-                with contextlib.suppress(OSError):
-                    facts = entry.stat(follow_symlinks=False)
-                    total += facts.st_blocks * 512
-                    if stat.S_ISDIR(facts.st_mode):
-                        open_.append(entry.path)
+        try:
+            with os.scandir(open_.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = entry.stat(follow_symlinks=False)
+                        total += facts.st_blocks * 512
+                        if stat.S_ISDIR(facts.st_mode):
+                            open_.append(entry.path)
+        except FileNotFoundError:
+            continue  # gone since it was listed
+        except OSError:
+            return total, most_files + 1
     return total, count
 
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import pty
 import resource
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
+import tty
 from pathlib import Path
 
 SECRET_NAME = "STARLOOM_BAIT_SECRET"
@@ -108,6 +112,7 @@ class Bait:
             "home": str(home),
             "caller_pid": os.getpid(),
             "caller_nice": os.nice(0),
+            "caller_uid": os.getuid(),
             "sentinel_pid": self.sentinel.pid,
             "tcp_port": self.listeners[0].getsockname()[1],
             "udp_port": self.listeners[1].getsockname()[1],
@@ -120,6 +125,7 @@ class Bait:
             "key_name": f"caller-{os.getpid()}",
         }
         self.heard: list[str] = []
+        self.terminal = self._terminal()
         signal.signal(signal.SIGWINCH, lambda *_: self.heard.append("SIGWINCH"))
         signal.signal(signal.SIGTERM, lambda *_: self.heard.append("SIGTERM"))
         self.before = self._state()
@@ -139,6 +145,16 @@ class Bait:
                 one.listen()
             found.append(one)
         return found
+
+    def _terminal(self) -> int:
+        """A controlling terminal of the caller's: whatever is typed into it can be read here."""
+        with contextlib.suppress(PermissionError):  # already the leader of a session
+            os.setsid()
+        self.master, terminal = pty.openpty()
+        tty.setraw(terminal)
+        with contextlib.suppress(PermissionError):
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        return terminal
 
     def _state(self) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -174,6 +190,8 @@ class Bait:
         for listener in self.listeners:
             if select.select([listener], [], [], 0)[0]:
                 found.append(f"somebody called {listener.getsockname()!r}")
+        if select.select([self.terminal, self.master], [], [], 0)[0]:
+            found.append("somebody typed into the caller's terminal, or wrote to it")
         after = self._state()
         for name in sorted(self.before.keys() | after.keys()):
             if self.before.get(name) != after.get(name):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from sandbox.attacks.hostile import attack
 from sandbox.attacks.weapons import bounded, forbidden, say
 
+FULL = ("exited", "out_of_memory", "signaled")  # refused by the file system, or ended by the watchdog
 
-@attack(ends=("exited", "out_of_memory"))
+
+@attack(ends=FULL)
 def scratch_filled():
     """The scratch folder ends at `scratch_bytes`, over however many files."""
     size = 0
@@ -20,7 +22,77 @@ def scratch_filled():
         say(f"ESCAPED {size} bytes")
 
 
-@attack(ends=("exited", "out_of_memory", "signaled"))
+@attack(ends=FULL)
+def scratch_filled_by_files_without_a_name():
+    """Files that were removed while they are open, or never had a name (O_TMPFILE), take space that no listing shows."""
+    import os
+    import time
+
+    size, held = 0, []
+    try:
+        for number in range(40):
+            try:
+                held.append(os.open(".", os.O_TMPFILE | os.O_RDWR))
+            except OSError:
+                held.append(os.open(f"gone-{number}", os.O_CREAT | os.O_RDWR))
+                os.unlink(f"gone-{number}")
+            for _ in range(3):
+                size += os.write(held[-1], b"g" * (1 << 20))
+    except OSError as refusal:
+        bounded(f"scratch: {refusal.strerror}", size, 40 << 20)
+    else:
+        time.sleep(2)
+        say(f"ESCAPED {size} bytes without a name, held for 2 s")
+
+
+@attack(ends=FULL)
+def scratch_filled_by_mapped_files_without_a_name():
+    """The same with the descriptor closed: only a map holds the file."""
+    import mmap
+    import os
+    import time
+
+    size, held = 0, []
+    try:
+        for number in range(40):
+            descriptor = os.open(f"gone-{number}", os.O_CREAT | os.O_RDWR)
+            os.unlink(f"gone-{number}")
+            for _ in range(3):
+                size += os.write(descriptor, b"g" * (1 << 20))
+            held.append(mmap.mmap(descriptor, 3 << 20))
+            os.close(descriptor)
+    except (OSError, MemoryError) as refusal:
+        bounded(f"scratch: {refusal}", size, 40 << 20)
+    else:
+        time.sleep(2)
+        say(f"ESCAPED {size} bytes without a name, mapped for 2 s")
+
+
+@attack(ends=FULL)
+def scratch_filled_in_the_dark():
+    """A folder that may be written but not listed, and one whose path is too long to be named, are counted too."""
+    import os
+    import time
+
+    size = 0
+    try:
+        os.mkdir("dark", 0o300)
+        os.mkdir("dark/deep")
+        os.chdir("dark/deep")
+        for _ in range(70):
+            os.mkdir("d" * 100)
+            os.chdir("d" * 100)
+        for number in range(20):
+            with open(f"full-{number}", "wb", buffering=0) as file:
+                size += file.write(b"f" * (2 << 20))
+        time.sleep(2)
+    except OSError as refusal:
+        bounded(f"scratch: {refusal.strerror}", size, 32 << 20)
+    else:
+        say(f"ESCAPED {size} bytes where nobody looks")
+
+
+@attack(ends=FULL)
 def scratch_full_of_empty_files():
     """Inodes run out at `scratch_files`, long before the disk notices."""
     made = 0
@@ -34,7 +106,7 @@ def scratch_full_of_empty_files():
         say(f"ESCAPED {made} files")
 
 
-@attack(ends=("exited", "out_of_memory", "signaled"))
+@attack(ends=FULL)
 def scratch_full_of_links():
     """Folders, symbolic and hard links count as files do."""
     import os
@@ -178,7 +250,7 @@ def dumps_core():
     ctypes.string_at(8)
 
 
-@attack(ends=("exited", "out_of_memory", "signaled"), keep=("**/*",))
+@attack(ends=(*FULL, "out_of_cpu"), keep=("**/*",), cpu_s=1.0)
 def folders_without_bottom():
     """Ten thousand folders inside each other are cleaned away all the same: no recursion, no path limit."""
     import os

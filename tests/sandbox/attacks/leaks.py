@@ -243,11 +243,11 @@ def asks_whether_the_callers_files_exist(secret_file, home):
 
 @attack(ends=("exited",), says="refused:")
 def follows_its_scratch_folder_outwards():
-    """The scratch folder cannot be moved, and what lies beside it is not in reach."""
+    """What lies beside the scratch folder is not in reach."""
     import os
 
     here = os.getcwd()
-    own = {here, os.path.realpath("/dev/shm")}
+    own = {here, os.path.dirname(here), os.path.realpath("/dev/shm")}
     for path in ("..", os.path.dirname(here), "../..", os.environ.get("TMPDIR", ".") + "/.."):
         try:
             names = [name for name in os.listdir(path) if os.path.realpath(os.path.join(path, name)) not in own]
@@ -257,9 +257,6 @@ def follows_its_scratch_folder_outwards():
             say(f"refused: {path} holds {len(names)} others")
         except OSError as refusal:
             say(f"refused: {refusal}")
-    with forbidden("the scratch folder moved"):
-        os.rename(here, here + "-moved")
-        os.rename(here + "-moved", here)
 
 
 @attack(bare=True)

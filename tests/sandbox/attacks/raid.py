@@ -1,8 +1,8 @@
 """Runs the suite against one tier, as the user and in the surroundings that the caller chose; writes what happened as JSON.
 
-    python -m sandbox.attacks.raid FOLDER '{"docker": true, "tier": "auto", "families": ["kernel"], "seed": 0}'
+    python -m sandbox.attacks.raid FOLDER '{"docker": true, "user": 65534, "tier": "auto", "families": ["kernel"], "seed": 0}'
 
-FOLDER belongs to the user that this runs as, and gets home, bait and scratch folders. A process of its own, so that a
+FOLDER gets home, bait and scratch folders. A process of its own, so that a
 filter as Docker's binds nobody else, and so that orphans have one place to be found at: this process is their subreaper.
 """
 
@@ -39,6 +39,7 @@ from sandbox.attacks import (
 from sandbox.attacks.bait import SECRET_NAME, Bait, descendants, descriptors, litter, waits_until_gone
 from sandbox.attacks.docker_like import enter_docker_like
 from sandbox.attacks.hostile import Attack, declared
+from sandbox.attacks.other_user import become
 from starloom.sandbox import Limits, Outcome, Python, Sandbox
 
 ALONE = [memory, disk, time_and_output, bombs, signals, leaks, channels, kernel, privileges, keeps, controls]  # at once
@@ -214,8 +215,11 @@ def with_a_high_number() -> None:
 
 
 if __name__ == "__main__":
+    target, asked = Path(sys.argv[1]), json.loads(sys.argv[2])
+    if asked.get("user", os.getuid()) != os.getuid():
+        os.chown(target, asked["user"], asked["user"])
+        become(asked["user"], os.environ["PYTHONPATH"].split(":"))
     with_a_high_number()
-    target = Path(sys.argv[1])
-    result = raid(target, json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
+    result = raid(target, asked)
     with contextlib.suppress(BrokenPipeError):
         print(json.dumps(result))

@@ -25,7 +25,7 @@ def errors_without_end():
         os.write(2, b"e" * 65536)
 
 
-@attack(ends=("too_much_output", "timed_out"), wall_s=2.0)
+@attack(ends=("exited", "too_much_output", "timed_out"), wall_s=2.0)
 def output_by_children_after_the_end():
     """Children that go on writing after the program has ended neither flood nor delay the caller."""
     import os
@@ -140,7 +140,7 @@ def reads_what_nobody_writes():
         say(f"ESCAPED read {file.read(1)!r}")
 
 
-@attack(ends=("exited", "out_of_cpu", "signaled"))
+@attack(ends=("exited", "out_of_cpu", "signaled"), cpu_s=1.0)
 def recursion_in_the_parser():
     """Deeply nested source and deep recursion end in an error or a crash of the program alone."""
     import sys
