@@ -149,6 +149,7 @@ class Scratch:
         self.home = f"{self.folder}/home"
         os.chmod(self.folder, 0o711)
         os.mkdir(self.home, 0o700)
+        self.device = os.stat(self.home).st_dev
         if user is not None:
             os.chown(self.home, user, user)
 
@@ -221,7 +222,7 @@ class Landlocked:
             int(limits[n]) for n in ("scratch_bytes", "scratch_files", "processes")
         )
         size, count = scratch.size(self.home, most_files)
-        size += watch.nameless(self.processes(), os.fstat(self.scratch.descriptor).st_dev)
+        size += watch.nameless(self.processes(), self.scratch.device)
         if size > most_bytes or count > most_files:
             return f"more than {most_bytes} bytes or {most_files} files in the scratch folder"
         return f"more than {most_processes} processes" if processes > most_processes else ""

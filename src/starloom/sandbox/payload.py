@@ -38,18 +38,23 @@ def begin(job: Job, started: int) -> NoReturn:
 
 
 def started_at() -> int:
-    """Where the pipe to the supervisor lies, once `_let_go` has moved it."""
+    """Where the pipe to the worker lies, once `_let_go` has moved it; what is lent follows."""
     return TALK + 1
 
 
 def _let_go(job: Job, started: int) -> None:
     os.setsid()
     high = os.dup2(started, 200, inheritable=False)
+    job.lent = {
+        name: os.dup2(descriptor, 210 + n, inheritable=False) for n, (name, descriptor) in enumerate(job.lent.items())
+    }
     descriptors = [*job.streams, job.talk if job.talk is not None else os.open("/dev/null", os.O_RDONLY)]
     moved = [os.dup2(descriptor, 201 + place, inheritable=False) for place, descriptor in enumerate(descriptors)]
     for place, descriptor in enumerate(moved):
         os.dup2(descriptor, place)
     os.dup2(high, TALK + 1, inheritable=False)
+    for place, descriptor in enumerate(job.lent.values()):
+        os.dup2(descriptor, started_at() + 1 + place)
     if job.talk is None:
         os.close(TALK)
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
@@ -60,7 +65,7 @@ def _let_go(job: Job, started: int) -> None:
     os.chdir(job.tier.home)
     scratch.fill(job.files, job.header.get("executable", []))
     job.tier.confine()
-    os.closerange(TALK + 2, 1 << 16)
+    os.closerange(started_at() + 1 + len(job.lent), 1 << 16)
     _limit(job.header["limits"], job.tier.more_processes)
 
 
@@ -92,6 +97,7 @@ def environment(job: Job) -> dict[str, str]:
     base = {"PATH": PATH, "HOME": job.tier.home, "TMPDIR": job.tier.home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
     if job.talk is not None:
         base["STARLOOM_FD"] = str(TALK)
+    base |= {name: str(started_at() + 1 + place) for place, name in enumerate(job.lent)}
     given: dict[str, str] = job.header.get("env", {})
     return base | given
 

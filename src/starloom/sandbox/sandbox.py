@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import stat
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,8 @@ from starloom.sandbox import kernel
 from starloom.sandbox.conversation import Conversation
 from starloom.sandbox.layers import LOOK, Layers, unprotected
 from starloom.sandbox.programs import Command, Outcome, Python
-from starloom.sandbox.worker import Worker, interpreter_paths
+from starloom.sandbox.wire import MOST_LENT
+from starloom.sandbox.worker import NOTHING, Worker, interpreter_paths
 
 TIERS = ("namespaces", "landlock")  # the stronger first
 
@@ -104,11 +106,20 @@ class Sandbox:
                 for future in waiting:
                     future.cancel()
 
-    def talk(self, program: Python | Command) -> Conversation:
-        """Start a program that answers over a socket: descriptor STARLOOM_FD there, `send` and `receive` here."""
+    def talk(self, program: Python | Command, *, lend: Mapping[str, int] = NOTHING) -> Conversation:
+        """Start a program that answers over a socket: descriptor STARLOOM_FD there, `send` and `receive` here.
+
+        `lend`: descriptors of our files, each under the variable of the environment that tells the program its number there. What
+        they are open for is all that it can do with them, and of what it writes `file_bytes` is the bound.
+        """
+        if len(lend) > MOST_LENT:
+            raise SandboxError(f"at most {MOST_LENT} descriptors can be lent to a program, not {len(lend)}")
+        for name, descriptor in lend.items():
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise SandboxError(f"{name}: a folder cannot be lent, as it leads to all others; lend files")
         worker = self._take()
         try:
-            return Conversation(worker, program, self._free.put)
+            return Conversation(worker, program, self._free.put, lend)
         except BaseException:
             worker.close()
             self._free.put(worker)

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from starloom.errors import SandboxError
@@ -25,7 +27,7 @@ from starloom.sandbox.zygote import main
 main({descriptor})
 """
 ENDS_WITHIN_S = 10.0  # our choice
-PREFIX = "starloom-sandbox-"
+NOTHING: Mapping[str, int] = MappingProxyType({})
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -41,9 +43,7 @@ class Worker:
 
     def start(self) -> dict[str, Any]:
         """Start the process: what it says of itself. Raises SandboxError when it cannot make its tier."""
-        config = dict(self.config)
-        if config["tier"] == "landlock":
-            self.folder = config["scratch"] = tempfile.mkdtemp(prefix=PREFIX)
+        config = self.config | {"temporary": tempfile.gettempdir()}
         ours, theirs = socket.socketpair()
         with theirs:
             boot = BOOT.format(package=str(PACKAGE), descriptor=theirs.fileno())
@@ -70,6 +70,7 @@ class Worker:
             raise SandboxError(
                 f"{config['tier']} tier: {answer[0]['problem'] if answer else said or 'its worker ended'}"
             )
+        self.folder = answer[0].get("folder")
         return answer[0]
 
     def close(self) -> str:
@@ -93,15 +94,18 @@ class Worker:
         self.process = self.connection = self.folder = None
         return said.decode("utf-8", "replace")
 
-    def begin(self, program: Python | Command, talk: socket.socket | None = None) -> None:
+    def begin(
+        self, program: Python | Command, talk: socket.socket | None = None, lend: Mapping[str, int] = NOTHING
+    ) -> None:
         """Send a program. A worker that died since is started again."""
         header, blobs = as_request(program)
+        header["lent"] = list(lend)
         for last in (False, True):
             if self.connection is None:
                 self.start()
             assert self.connection is not None
             try:
-                wire.send(self.connection, header, blobs, [talk.fileno()] if talk is not None else [])
+                wire.send(self.connection, header, blobs, [talk.fileno(), *lend.values()] if talk is not None else [])
                 return
             except (BrokenPipeError, ConnectionResetError):
                 self.close()

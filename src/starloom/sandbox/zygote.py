@@ -6,6 +6,7 @@ started only guards the worker proper, a fork of it: when that has ended, it see
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -38,7 +39,8 @@ def main(descriptor: int) -> None:
         if inner := tier.fork():
             _guard(inner, tier, connection)
     except Exception as error:
-        wire.send(connection, {"problem": f"{type(error).__name__}: {error}"}, [], [])
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(connection, {"problem": f"{type(error).__name__}: {error}"}, [], [])
         os._exit(1)
     gc.collect()
     gc.freeze()  # a collection in a run then leaves alone what was here before, and the pages it lies on
@@ -74,11 +76,11 @@ def _serve(tier: Tier, connection: socket.socket, watchers: tuple[int, int]) -> 
     while True:
         if any(descriptor in watchers for descriptor, _ in idle.poll()):
             raise CallerGone
-        request = wire.receive(connection, descriptors=1)
+        request = wire.receive(connection, descriptors=1 + wire.MOST_LENT)
         if request is None:
             raise CallerGone
         header, blobs, fds = request
-        answer, out = Run(tier, connection, watchers).go(header, blobs, fds[0] if fds else None)
+        answer, out = Run(tier, connection, watchers).go(header, blobs, fds)
         wire.send(connection, answer, out, [])
 
 
