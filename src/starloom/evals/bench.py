@@ -30,13 +30,21 @@ class Bench:
     """A context manager; leaving it closes every sandbox. One thread at a time."""
 
     def __init__(
-        self, *, workers: int = 1, tier: Tier = "auto", data: str = "", limits: Mapping[str, Any] = _NOTHING
+        self,
+        *,
+        workers: int = 1,
+        tier: Tier = "auto",
+        data: str = "",
+        limits: Mapping[str, Any] = _NOTHING,
+        python: Path | None = None,
     ) -> None:
-        """`limits` are fields of `Limits` that the user changed; `data` is the folder that `problems.load` takes."""
+        """`limits` are fields of `Limits` that the user changed; `data` is the folder that `problems.load` takes; `python` is
+        the interpreter of an environment whose libraries programs use (DS-1000), in place of our own."""
         self.workers = workers
         self.tier: Tier = tier
         self.data = data
         self.changed_limits = dict(limits)
+        self.python = python
         self.toolchains: dict[str, str] = {}  # language → version that its programs ran with; judges write it
         self._open: dict[tuple[Any, ...], Sandbox] = {}
         self._stack = ExitStack()
@@ -57,6 +65,8 @@ class Bench:
 
     def opened(self, *, warm: tuple[str, ...] = (), read: tuple[Path, ...] = (), python: Path | None = None) -> Sandbox:
         """The sandbox with these modules imported and these paths in view, opened once. Raises SandboxError."""
+        if python is None and self.python is not None:
+            python, read = self.python, (*read, _environment(self.python))
         key = (warm, read, python)
         if key not in self._open:
             from starloom.sandbox import Sandbox
@@ -73,6 +83,12 @@ class Bench:
     def layers(self) -> dict[str, Any] | None:
         """Tier and layers of what is open, for the rows; None while nothing was run."""
         return next((sandbox.active.as_dict() for sandbox in self._open.values()), None)
+
+
+def _environment(python: Path) -> Path:
+    """The folder of a virtual environment, or the interpreter's own."""
+    folder = python.absolute().parent.parent
+    return folder if (folder / "pyvenv.cfg").exists() else python.absolute().parent
 
 
 def tail(data: bytes, most: int = STDERR_TAIL) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from starloom.errors import ConfigError, suggestion
@@ -14,8 +15,9 @@ from starloom.registry import resolve
 ALL: Final = "all"
 _MODULES: Final = (
     "python_tasks", "infill_tasks", "multilingual_tasks", "pack_tasks", "ds1000_tasks", "reasoning_tasks", "contest_tasks",
-    "code_to_text_tasks",
+    "code_to_text_tasks", "recode_tasks",
 )  # fmt: skip
+ALIASES: Final = {"humaneval-plus": "humaneval+", "mbpp-plus": "mbpp+"}
 
 
 @functools.cache
@@ -32,9 +34,13 @@ def is_outside(name: str) -> bool:
 
 
 def task_named(name: str) -> Task:
-    """Raises ConfigError for a name that no task has."""
+    """The task of a name; `NAME=PATH` reads its problems from a file. Raises ConfigError for a name that no task has."""
     if not is_outside(name):
         known = everything()
+        name, given, path = name.partition("=")
+        name = ALIASES.get(name, name)
+        if name in known and given:
+            return replace(known[name].at(path), name=f"{name}={path}")
         if name not in known:
             raise ConfigError(f"no task '{name}'; {suggestion(name, [*known, ALL])}")
         return known[name]
