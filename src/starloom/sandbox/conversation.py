@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from starloom.sandbox.programs import Command, Outcome, Python
@@ -16,7 +16,9 @@ LENGTH = struct.Struct(">I")
 class Conversation:
     """Frames of bytes, each behind its length (4 bytes, big-endian), with one running program; a context manager."""
 
-    def __init__(self, worker: Worker, program: Python | Command, give_back: Callable[[Worker], None]) -> None:
+    def __init__(
+        self, worker: Worker, program: Python | Command, give_back: Callable[[Worker], None], lend: Mapping[str, int]
+    ) -> None:
         self._worker = worker
         self._give_back = give_back
         self._most = program.limits.output_bytes
@@ -25,7 +27,7 @@ class Conversation:
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
-                worker.begin(program, theirs)
+                worker.begin(program, theirs, lend)
             except BaseException:
                 self._socket.close()
                 raise

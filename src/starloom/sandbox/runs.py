@@ -39,6 +39,7 @@ class Job:
     tier: Tier
     streams: tuple[int, int, int]
     talk: int | None
+    lent: dict[str, int]  # variable of the environment that says where → descriptor of the caller's
 
 
 class Run:
@@ -54,13 +55,13 @@ class Run:
         self.over: dict[str, Any] = {}  # why we ended it; empty: it ended by itself
         self.too_much = self.told = False
 
-    def go(self, header: dict[str, Any], blobs: list[bytes], talk: int | None) -> tuple[dict[str, Any], list[bytes]]:
-        """Run one program: the header and the blobs of the answer (stdout, stderr, kept files)."""
+    def go(self, header: dict[str, Any], blobs: list[bytes], fds: list[int]) -> tuple[dict[str, Any], list[bytes]]:
+        """Run one program: the header and the blobs of the answer (stdout, stderr, kept files). `fds`: of a conversation."""
         limits = header["limits"]
         self.most = int(limits["output_bytes"])
         self.tier.prepare(limits)
         before = _waited_for()
-        program, problem = self._start(header, blobs[1:], talk)
+        program, problem = self._start(header, blobs[1:], fds)
         began = time.monotonic()
         if program < 0:
             self.over = {"status": "lost", "detail": f"the worker could not fork: {problem}"}
@@ -81,11 +82,11 @@ class Run:
         self.tier.after()
         for descriptor in (*self.out, *((self.stdin_w,) if self.stdin_w >= 0 else ())):
             os.close(descriptor)
-        if talk is not None and not self.told and not self.connection.recv(1):  # the caller ends every conversation
+        if fds and not self.told and not self.connection.recv(1):  # the caller ends every conversation
             raise CallerGone
         return {**facts, "kept": list(kept)}, [*map(bytes, self.out.values()), *kept.values()]
 
-    def _start(self, header: dict[str, Any], blobs: list[bytes], talk: int | None) -> tuple[int, str]:
+    def _start(self, header: dict[str, Any], blobs: list[bytes], fds: list[int]) -> tuple[int, str]:
         """Fork, and wait until the program is executed or about to be: its process (-1: none), and what went wrong."""
         stdin_r, self.stdin_w = _pipe()
         out_r, out_w = _pipe()
@@ -94,14 +95,15 @@ class Run:
         self.out = {out_r: bytearray(), err_r: bytearray()}
         source = blobs[-1] if header["kind"] == "python" else b""
         files = dict(zip(header["files"], blobs, strict=False))
-        job = Job(header, files, source, self.tier, (stdin_r, out_w, err_w), talk)
+        lent = dict(zip(header["lent"], fds[1:], strict=True))
+        job = Job(header, files, source, self.tier, (stdin_r, out_w, err_w), fds[0] if fds else None, lent)
         try:
             program, problem = os.fork(), b""
         except OSError as error:
             program, problem = -1, str(error).encode()
         if program == 0:
             payload.begin(job, started_w)  # never returns
-        for descriptor in (stdin_r, out_w, err_w, started_w, *((talk,) if talk is not None else ())):
+        for descriptor in (stdin_r, out_w, err_w, started_w, *fds):
             os.close(descriptor)
         while part := os.read(started_r, 4096):
             problem += part

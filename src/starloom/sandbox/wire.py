@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 LENGTH = struct.Struct(">I")
+MOST_LENT = 8  # descriptors besides a conversation's; our choice
 MOST_HEADER = 64 << 20  # bytes; names of files and arguments: our choice
 
 
