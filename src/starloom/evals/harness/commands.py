@@ -204,7 +204,7 @@ def _concluded(
 def _score(given: JudgeFlags, name: str, samples: Stage) -> Score:
     memory = None if given.memory is None else int(given.memory * MIB)
     limit = Limit(wall_s=given.timeout, cpu_s=given.timeout, memory_bytes=memory)
-    return Score(samples, name, limit, given.tier, _text(given.data), label=_label(name))
+    return Score(samples, name, limit, given.tier, _text(given.data), _text(given.python), label=_label(name))
 
 
 def _leave(out: Path, whole: Built, parts: Sequence[tuple[Built, Built]]) -> None:

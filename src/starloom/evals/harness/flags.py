@@ -30,6 +30,9 @@ class JudgeFlags(PlaceFlags):
         "auto", help="the containment that programs need; anything but auto refuses to run without it"
     )
     timeout: float | None = flag(None, help="seconds for one program (default: the task's own)", metavar="SECONDS")
+    python: Path | None = flag(
+        None, help="interpreter of an environment whose libraries programs use, such as DS-1000's", metavar="FILE"
+    )
     memory: float | None = flag(None, help="memory of one program in MiB (default: the task's own)", metavar="MIB")
 
 

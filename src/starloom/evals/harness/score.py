@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 from starloom.errors import ConfigError
@@ -29,6 +31,7 @@ TIMES: Final = "times.jsonl"  # apart: no two runs take the same time
 FACTS: Final = "scored.json"
 VERDICTS: Final = "verdicts"
 NOT_ANSWERED: Final = "not_answered"  # a status of rows alone: the request failed, there is nothing to judge
+_LIBRARIES: Final = "import sys, importlib.metadata as m; print(sys.version, sorted(str(d.metadata['Name']) + ' ' + d.version for d in m.distributions()))"
 UNJUDGED: Final = frozenset({NOT_ANSWERED, "toolchain_missing", "harness_error"})
 Judge = Callable[[Bench, Sequence[tuple[Problem, str]]], Iterator[Verdict]]
 
@@ -64,19 +67,17 @@ class Score(Stage):
     limit: Limit = OWN_LIMITS
     tier: Tier = "auto"  # the containment that is required; with "auto", the best that this machine has
     data: str = external("")
-    shown: str = field(default="", kw_only=True)
+    python: str = external("")  # the interpreter of an environment whose libraries programs use; "" is our own
 
     def __post_init__(self) -> None:
         self.limit.changed()
 
     def external_digests(self) -> dict[str, str]:
-        import hashlib
-
         task, found = task_named(self.task), hashlib.sha256()
         for problem in task.problems(self.data):
             found.update(canonical_json([problem.id, problem.prompt, problem.tests, problem.entry_point, problem.row]))
         found.update(task.judge.encode())
-        return {"data": found.hexdigest()}
+        return {"data": found.hexdigest(), "python": environment_of(self.python)}
 
     def produce(self, work: Work) -> None:
         task = task_named(self.task)
@@ -145,6 +146,17 @@ class Score(Stage):
             "exceptions": dict(task.exceptions),
             "asked": asked,
         }
+
+
+def environment_of(python: str) -> str:
+    """Digest of an interpreter's version and the libraries that it finds. Raises ConfigError for what is no interpreter."""
+    if not python:
+        return ""
+    try:
+        said = subprocess.run([python, "-I", "-c", _LIBRARIES], capture_output=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError(f"--python {python} is no Python of 3.8 or newer that runs here ({error})") from None
+    return hashlib.sha256(said).hexdigest()
 
 
 def answer_rows(samples: Built) -> Iterator[Row]:
