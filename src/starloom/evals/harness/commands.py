@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def score(argv: Sequence[str]) -> int:
     if board:
         raise ConfigError(f"{board[0]} compares likelihoods, which no file holds; ask the model: starloom eval run")
     taken = Given(tuple(names), str(given.file), _text(given.data))
-    called = given.name or given.file.name.partition(".")[0] or "completions"
+    called = given.name or re.sub(r"(\.jsonl?)?(\.gz)?$", "", given.file.absolute().name)
     return _concluded(given, called, names, [taken] * len(names), _runtime(given), [taken], [])
 
 
