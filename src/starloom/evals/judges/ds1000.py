@@ -44,8 +44,9 @@ _SETTINGS: Final = (
 
 def judge(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdict]:
     """Each answer goes where its problem's context has `[insert]`, and the problem's tests run."""
-    missing = missing_modules(bench, {name for problem, _ in pairs for name in modules_of(problem)})
-    sandbox = bench.opened(warm=tuple(name for name in WARM if name not in missing))
+    wanted = {name for problem, _ in pairs for name in modules_of(problem)}
+    missing = missing_modules(bench, wanted)
+    sandbox = bench.opened(warm=tuple(name for name in WARM if name in wanted - missing))
     limits = bench.limited(LIMITS)
 
     def verdict(pair: tuple[Problem, str]) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from starloom.evals.tasks import stops
@@ -12,6 +13,7 @@ from starloom.problems import Problem
 
 OPENING: Final = {"Python": '\n""" ', "Ruby": "\n=begin "}  # tasks/codexglue_code_to_text.py; every other language: /*
 GOAL: Final = "The goal of this function is to:\n"
+RAW: Final = re.compile(r"^r(?=[\sA-Z\"'])")
 QUOTES: Final = ('"""', "'''")
 
 
@@ -37,12 +39,13 @@ def first_line(problem: Problem, text: str) -> str:
 
 
 def reference(problem: Problem) -> str:
-    """The description's words as the data has them, without an `r` that stood before the quotes.
+    """The description's words as the data has them, without the `r` of a raw docstring.
 
-    The harness joins them as Moses does, which is undone where BLEU parts words and marks again.
+    The harness takes an `r` away from every description that begins with one, and so from "returns"; and it joins the words
+    as Moses does, which is undone where BLEU parts words and marks again.
     """
     words = problem.solutions[0].replace("\n", "")
-    return words[1:] if words.startswith("r") else words
+    return RAW.sub("", words)
 
 
 def _way(language: str) -> Standalone:
