@@ -76,7 +76,21 @@ def test_a_plain_value_comes_back_as_it_was_sent(value: Any) -> None:
     assert bits(decode(encode(value))) == bits(value)
 
 
-@given(values, st.randoms(use_true_random=False))
+many_alike = st.one_of(
+    st.lists(st.one_of(st.integers(-(2**70), 2**70), any_float, st.booleans()), min_size=8, max_size=30),
+    st.lists(any_float, min_size=8, max_size=30),
+    st.lists(any_text, min_size=8, max_size=30),
+)
+
+
+@given(many_alike, st.booleans())
+def test_many_numbers_or_strings_come_back_as_they_were_sent(value: list[Any], as_tuple: bool) -> None:
+    sent = tuple(value) if as_tuple else value
+    got = decode(encode(sent))
+    assert type(got) is type(sent) and [bits(one) for one in got] == [bits(one) for one in sent]
+
+
+@given(st.one_of(values, many_alike), st.randoms(use_true_random=False))
 def test_damaged_bytes_are_a_value_or_a_bad_answer(value: Any, chance: random.Random) -> None:
     data = bytearray(encode(value))
     for _ in range(chance.randint(1, 4)):
@@ -84,7 +98,7 @@ def test_damaged_bytes_are_a_value_or_a_bad_answer(value: Any, chance: random.Ra
             case 0 if data:
                 data[chance.randrange(len(data))] = chance.randrange(256)
             case 1:
-                data.insert(chance.randint(0, len(data)), chance.choice(b"NTFifcsbyltSZdr:.DQWOECqnkh\x00\x7f\xff"))
+                data.insert(chance.randint(0, len(data)), chance.choice(b"NTFifcsbyltSZdr:.DQWOECqnkhvw\x00\x7f\xff"))
             case _:
                 del data[chance.randint(0, len(data)) :]
     with contextlib.suppress(BadAnswer):
@@ -221,6 +235,10 @@ def test_colliding_hashes_are_refused_before_they_cost(tag: bytes) -> None:
         b"W\x08datetime" + encode("x" * 30),
         b"n" + encode("O8") + encode((1,)) + b"\x08" + bytes(8),
         b"n" + encode("<f8") + encode((1 << 39, 1 << 39)) + b"\x00",
+        b"vl\x03q1q" + b"\x10" + bytes(16),
+        b"vl\x0a999999999s\x00",
+        b"wt\x04\xff\xff\xff\xff\x00",
+        b"wt\x03\x00\x00\x00\x00",
         b"N" + b"N",
         b"",
     ],

@@ -9,7 +9,7 @@ The text of this file is also sent into sandboxes: standard library only, and no
 
     None N · bool T F · int i · float f · complex c · str s · bytes b · bytearray y · list l · tuple t · set S · frozenset Z ·
     dict d · range r · slice : · Ellipsis . · Decimal D · Fraction Q · datetime and its kin W · OrderedDict O · defaultdict E ·
-    Counter C · deque q · numpy n · Tagged k · Reference h
+    Counter C · deque q · numpy n · Tagged k · Reference h · many numbers v · many strings w (in a list or tuple)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 DEEPEST = 100  # nested containers, our choice; benchmarks nest less than ten deep
-LARGEST = 1 << 23  # bytes of one value, our choice
+LARGEST = 1 << 25  # bytes of one value, our choice: HumanEval+'s largest answer, tri(1000000), takes 9 MB
 MOST_CONTAINERS = (
     1 << 18
 )  # containers in one value, our choice: an empty one takes two bytes here and hundreds in memory
@@ -89,6 +89,8 @@ class Reference:
         self.number = number
 
 
+_CODES: dict[type, str] = {int: "q", float: "d", bool: "?"}  # struct's
+_FEW = 8  # values of a list or tuple that are not worth looking for a kind that they share
 _SUBCLASSED = (
     list,
     tuple,
@@ -152,16 +154,37 @@ class _Writer:
             self.data += b"f" + struct.pack(">d", value)
         elif kind is str:
             self.chunk(b"s", value.encode("utf-8", "surrogatepass"))
-        elif kind is list:
-            self.items(b"l", value, len(value), depth - 1)
-        elif kind is tuple:
-            self.items(b"t", value, len(value), depth - 1)
+        elif kind is list or kind is tuple:
+            if len(value) < _FEW or not self.alike(b"l" if kind is list else b"t", value):
+                self.items(b"l" if kind is list else b"t", value, len(value), depth - 1)
         elif kind is dict:
             self.pairs(b"d", value, depth)
         elif kind is bytes:
             self.chunk(b"b", value)
         else:
             self.other(value, kind, depth)
+
+    def alike(self, tag: bytes, value: Any) -> bool:
+        """Many numbers, or many strings, at once: an order of magnitude faster than one by one."""
+        kinds = set(map(type, value))
+        if kinds == {str}:
+            texts = [one.encode("utf-8", "surrogatepass") for one in value]
+            self.chunk(b"w" + tag, struct.pack(f">{len(texts)}I", *map(len, texts)))
+            self.chunk(b"", b"".join(texts))
+        elif kinds <= _CODES.keys():
+            codes = (
+                "".join([_CODES[type(one)] for one in value]) if len(kinds) > 1 else _CODES[kinds.pop()] * len(value)
+            )
+            form = f">{len(value)}{codes[0]}" if codes.count(codes[0]) == len(codes) else f">{codes}"
+            try:
+                data = struct.pack(form, *value)
+            except struct.error:  # an integer of more than 64 bits
+                return False
+            self.chunk(b"v" + tag, codes.encode())
+            self.chunk(b"", data)
+        else:
+            return False
+        return True
 
     def pairs(self, tag: bytes, value: dict[Any, Any], depth: int) -> None:
         self.items(tag, (one for pair in dict.items(value) for one in pair), dict.__len__(value), depth - 1)
@@ -269,8 +292,20 @@ def plainly(value: Any) -> Any:
     return base(base.__iter__(value))
 
 
+def encode_size(number: int) -> bytes:
+    """A size as it stands before items."""
+    out = _Writer(None, LARGEST)
+    out.size(number)
+    return bytes(out.data)
+
+
 def decode(data: bytes) -> Any:
     """The value of bytes that anyone may have sent. Raises BadAnswer, and nothing else."""
+    return decode_plain(data)[0]
+
+
+def decode_plain(data: bytes) -> tuple[Any, bool]:
+    """The same, and whether nothing of numpy, no subclass and no reference is in it."""
     reader = _Reader(bytes(data))
     try:
         value = reader.take(DEEPEST)
@@ -280,7 +315,7 @@ def decode(data: bytes) -> Any:
         raise BadAnswer(f"{type(error).__name__}: {error}"[:200]) from None
     if reader.at != len(reader.data):
         raise BadAnswer("bytes behind the value")
-    return value
+    return value, reader.plain
 
 
 class _Reader:
@@ -289,6 +324,7 @@ class _Reader:
         self.at = 0
         self.containers = 0
         self.long_int = self.decimal = False
+        self.plain = True
 
     def span(self, count: int) -> bytes:
         start = self.at
@@ -310,6 +346,15 @@ class _Reader:
 
     def chunk(self) -> bytes:
         return self.span(self.size())
+
+    def sequence(self) -> type:
+        self.containers += 1
+        if self.containers > MOST_CONTAINERS:
+            raise BadAnswer(f"more than {MOST_CONTAINERS} containers")
+        tag = self.span(1)
+        if tag not in (b"l", b"t"):
+            raise BadAnswer("neither a list nor a tuple")
+        return list if tag == b"l" else tuple
 
     def many(self, depth: int, each: int = 1) -> list[Any]:
         self.containers += 1
@@ -396,6 +441,7 @@ def _deque(reader: _Reader, depth: int) -> collections.deque[Any]:
 
 
 def _numpy(reader: _Reader, depth: int) -> Numpy:
+    reader.plain = False
     dtype, shape, data = reader.take(1), reader.take(1), reader.chunk()
     if type(dtype) is not str or not _DTYPE.match(dtype):
         raise BadAnswer("no type of numbers")
@@ -413,14 +459,35 @@ def _numpy(reader: _Reader, depth: int) -> Numpy:
 
 
 def _tagged(reader: _Reader, depth: int) -> Tagged:
+    reader.plain = False
     return Tagged(reader.chunk().decode("utf-8")[:200], reader.take(depth))
 
 
 def _reference(reader: _Reader, depth: int) -> Reference:
+    reader.plain = False
     here = reader.span(1)
     if here not in (b"T", b"F"):
         raise BadAnswer("a reference to neither side")
     return Reference(here == b"T", reader.size())
+
+
+def _numbers(reader: _Reader, depth: int) -> Any:
+    kind, codes = reader.sequence(), reader.chunk()
+    if not codes or codes.translate(None, b"qd?"):
+        raise BadAnswer("no codes of numbers")
+    form = f">{len(codes)}{chr(codes[0])}" if codes.count(codes[:1]) == len(codes) else f">{codes.decode()}"
+    return kind(struct.unpack(form, reader.chunk()))
+
+
+def _strings(reader: _Reader, depth: int) -> Any:
+    kind, lengths, texts = reader.sequence(), reader.chunk(), reader.chunk()
+    found, at = [], 0
+    for length in struct.unpack(f">{len(lengths) // 4}I", lengths):
+        found.append(texts[at : at + length].decode("utf-8", "surrogatepass"))
+        at += length
+    if at != len(texts):
+        raise BadAnswer("strings whose bytes do not fit their lengths")
+    return kind(found)
 
 
 def _range(reader: _Reader, depth: int) -> range:
@@ -456,4 +523,6 @@ _READ: dict[bytes, Callable[[_Reader, int], Any]] = {
     b"n": _numpy,
     b"k": _tagged,
     b"h": _reference,
+    b"v": _numbers,
+    b"w": _strings,
 }

@@ -8,12 +8,13 @@ whatever it does about that.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal
 
-from starloom.sandbox.answers import BadAnswer, decode, encode
+from starloom.sandbox.answers import BadAnswer, decode_plain, encode
 from starloom.sandbox.conversation import Conversation
 from starloom.sandbox.programs import Limits, Outcome, Python
 from starloom.sandbox.sandbox import Sandbox
@@ -38,6 +39,7 @@ class Reply:
     line: int = 0
     cpu_s: float = 0.0  # as told beside the program
     args: Any = None  # the arguments after the call, where they were asked for
+    plain: bool = False  # whether neither value nor arguments hold Tagged, Numpy or Reference anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,42 +98,52 @@ class Calls:
         return Loaded(reply)
 
     def many(
-        self,
-        name: str,
-        calls: Sequence[Any],
-        limits_s: Sequence[float | None],
-        *,
-        args: bool = False,
-        spread: bool = False,
+        self, name: str, calls: bytes, limits_s: Sequence[float | None], *, args: bool = False, spread: bool = False
     ) -> Iterator[Reply]:
         """The answers of a function to each of these lists of arguments, as they come; the last where the run ends.
 
-        `limits_s`: CPU time of each call. `args`: send the arguments back as they are then. `spread`: an iterator is sent as
-        its items.
+        `calls`: the lists, `packed`. `limits_s`: CPU time of each call. `args`: send the arguments back as they are then.
+        `spread`: an iterator is sent as its items.
         """
         options = {"args": args, "spread": spread}
-        self.talk.send(encode(("many", name, list(calls), list(limits_s), options), largest=MOST_SENT))
-        for _ in calls:
-            reply = self._reply()
-            yield reply
-            if reply.what == "ended":
-                return
+        self.talk.send(encode(("many", name, calls, list(limits_s), options), largest=MOST_SENT))
+        left = len(limits_s)
+        while left > 0:
+            for reply in self._replies():
+                yield reply
+                left -= 1
+                if reply.what == "ended":
+                    return
 
     def _reply(self) -> Reply:
+        return next(iter(self._replies()))
+
+    def _replies(self) -> list[Reply]:
         frame = self.talk.receive()
         if frame is None:
-            return Reply("ended")
+            return [Reply("ended")]
         try:
-            message = decode(frame)
+            message, plain = decode_plain(frame)
         except BadAnswer as problem:
-            return Reply("no_answer", text=str(problem))
-        match message:
-            case ("value", value, cpu_s, args):
-                return Reply("value", value, cpu_s=cpu_s if type(cpu_s) is float else 0.0, args=args)
-            case ("raised", str(kind), str(text), int(line)):
-                return Reply("raised", kind=kind[:100], text=text[:500], line=line)
-            case ("too_large",):
-                return Reply("too_large")
-            case ("timed_out",):
-                return Reply("timed_out")
-        return Reply("no_answer", message, text="an answer of no known form")
+            return [Reply("no_answer", text=str(problem))]
+        if type(message) is list and message:
+            return [_as_reply(one, plain) for one in message]
+        return [_as_reply(message, plain)]
+
+
+def _as_reply(message: Any, plain: bool) -> Reply:
+    match message:
+        case ("value", value, cpu_s, args):
+            return Reply("value", value, cpu_s=cpu_s if type(cpu_s) is float else 0.0, args=args, plain=plain)
+        case ("raised", str(kind), str(text), int(line)):
+            return Reply("raised", kind=kind[:100], text=text[:500], line=line)
+        case ("too_large",):
+            return Reply("too_large")
+        case ("timed_out",):
+            return Reply("timed_out")
+    return Reply("no_answer", message, text="an answer of no known form")
+
+
+def packed(calls: Sequence[Any]) -> bytes:
+    """Lists of arguments as they are sent: by marshal, which is fast, and is only ever read beside the program."""
+    return marshal.dumps(list(calls), 2)

@@ -5,7 +5,8 @@ What the program prints goes nowhere; what it raises is an answer. Limits of tim
 they end calls, not runs: a program that gets around them still meets the limits of its run.
 
     ("load", source, options) → ("loaded", {name: kind}) or ("raised", kind, text, line)
-    ("many", name, [args], [seconds], options) → for each: ("value", value, cpu_s, args) ("raised", …) ("too_large",) ("timed_out",)
+    ("many", name, lists of args by marshal, [seconds], options) → for each: ("value", value, cpu_s, args) ("raised", …) ("too_large",) ("timed_out",),
+       several in a list
     and what calls_side.py says
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import importlib
 import io
 import itertools
+import marshal
 import os
 import signal
 import sys
@@ -22,13 +24,16 @@ import types
 from collections.abc import Iterator
 from typing import Any, Final
 
-from starloom.sandbox.answers import LARGEST, NotPlain, Reference, Tagged, encode
+from starloom.sandbox.answers import LARGEST, NotPlain, Reference, Tagged, encode, encode_size
 from starloom.sandbox.calls_side import OtherEndGone, Side, text_of
 
 FILE: Final = "<string>"  # the name that exec gives a text; tracebacks tell lines by it
 REAL_TIMES: Final = 15  # a call may take this many times its CPU limit by the clock: loaded machines, our choice
 MOST_ITEMS: Final = 1 << 20  # of an iterator that is asked for all of its items
-_setitimer, _signal, _cpu = signal.setitimer, signal.signal, time.process_time
+FRAME: Final = 1 << 15  # bytes of answers that are sent together
+MOST_READY: Final = 200  # answers that are sent together
+SOON_S: Final = 0.05  # and no answer waits longer for others
+_setitimer, _signal, _cpu, _now = signal.setitimer, signal.signal, time.process_time, time.monotonic
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 
 
@@ -81,6 +86,8 @@ class _Room:
             else:
                 setattr(importlib.import_module(where), name, None)
         self.left = options.get("depth")
+        _signal(signal.SIGPROF, _time_up)
+        _signal(signal.SIGALRM, _time_up)
         _be_silent()
         self._allow_depth()
         try:
@@ -106,13 +113,22 @@ class _Room:
                 frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
             sys.setrecursionlimit(depth + self.left)
 
-    def many(self, name: str, calls: list[Any], limits: list[float], options: dict[str, Any]) -> Iterator[bytes]:
+    def many(self, name: str, calls: bytes, limits: list[float], options: dict[str, Any]) -> Iterator[bytes]:
+        """Frames of answers: many short ones, or one long one, or what took some time."""
         back, spread = bool(options.get("args")), bool(options.get("spread"))
-        for args, limit in itertools.zip_longest(calls, limits):
-            yield self._one(name, args, limit, back, spread)
+        ready: list[bytes] = []
+        size, since = 0, _now()
+        for args, limit in zip(marshal.loads(calls), limits, strict=True):
+            ready.append(self._one(name, args, limit, back, spread))
+            size += len(ready[-1])
+            if size > FRAME or len(ready) == MOST_READY or _now() - since > SOON_S:
+                yield _joined(ready)
+                ready, size, since = [], 0, _now()
+        if ready:
+            yield _joined(ready)
 
     def _one(self, name: str, args: Any, limit: float | None, back: bool, spread: bool) -> bytes:
-        _be_silent()
+        sys.stdout = sys.stderr = sys.stdin = _Nowhere()
         try:
             function = self.names[name]
             self._allow_depth()
@@ -123,8 +139,7 @@ class _Room:
                 if spread:
                     value = _items(value)
             finally:
-                _setitimer(signal.ITIMER_PROF, 0)
-                _setitimer(signal.ITIMER_REAL, 0)
+                _stop(limit)
             cpu_s = _cpu() - began
             return encode(("value", value, cpu_s, args if back else None), _told)
         except TimeUp:
@@ -135,10 +150,19 @@ class _Room:
             return encode(_raised(error))
 
 
+def _joined(ready: list[bytes]) -> bytes:
+    """The frame of a list of values that are encoded already."""
+    return b"l" + encode_size(len(ready)) + b"".join(ready)
+
+
+def _stop(limit: float | None) -> None:
+    if limit is not None:
+        _setitimer(signal.ITIMER_PROF, 0)
+        _setitimer(signal.ITIMER_REAL, 0)
+
+
 def _start(limit: float | None) -> None:
     if limit is not None:
-        _signal(signal.SIGPROF, _time_up)
-        _signal(signal.SIGALRM, _time_up)
         _setitimer(signal.ITIMER_PROF, limit)
         _setitimer(signal.ITIMER_REAL, limit * REAL_TIMES)
 
@@ -177,13 +201,13 @@ def _told(value: Any) -> Any:
 
 def _items(value: Any) -> Any:
     """An iterator's items in its place, where an answer is judged as a set."""
-    try:
-        encode(value)
+    if isinstance(value, (list, tuple, set, frozenset, dict, str, bytes, range)) or not hasattr(
+        type(value), "__iter__"
+    ):
         return value
-    except NotPlain:
-        if not hasattr(type(value), "__iter__"):
-            return value
-        return Tagged(type(value).__name__, list(itertools.islice(value, MOST_ITEMS)))
+    if "numpy" in sys.modules and isinstance(value, sys.modules["numpy"].ndarray):
+        return value
+    return Tagged(type(value).__name__, list(itertools.islice(value, MOST_ITEMS)))
 
 
 def _served(side: Side, names: dict[str, Any], message: tuple[Any, ...]) -> tuple[Any, ...]:
