@@ -122,7 +122,8 @@ def _script(suffix: str) -> Weave:
     def woven(found: Toolchain, program: str, tests: str) -> Woven:
         files = {f"program.{suffix}": program.encode(), f"tests.{suffix}": tests.encode()}
         launcher = f"epilogue.{suffix}" if suffix != "py" else "epilogue.python"
-        return Woven(files, (*found.language.run[:-1], launcher), beside={launcher: resource(launcher)})
+        beside = {launcher: resource(launcher), **(_stand_ins(program + tests) if suffix == "js" else {})}
+        return Woven(files, (*found.language.run[:-1], launcher), beside=beside)
 
     return woven
 
@@ -134,6 +135,15 @@ def _lua(found: Toolchain, program: str, tests: str) -> Woven:
     return Woven(
         {"main.lua": text.encode()}, (*found.language.run[:-1], launcher), beside={launcher: resource(launcher)}
     )
+
+
+def _stand_ins(text: str) -> dict[str, bytes]:
+    """js-md5, which Debian does not have: Node has MD5 itself."""
+    if "js-md5" not in text:
+        return {}
+    return {
+        "node_modules/js-md5.js": b"module.exports = (text) => require('crypto').createHash('md5').update(text).digest('hex')\n"
+    }
 
 
 def _typescript(found: Toolchain, program: str, tests: str) -> Woven:
@@ -190,10 +200,11 @@ def _linked(found: Toolchain, program: str, tests: str) -> Woven:
 
 
 def undefined(program: str, tests: str) -> str:
-    """`#undef` for each macro of a program that the tests' words, or main, could run into."""
-    words = set(re.findall(r"\w+", tests)) | {"main"}
-    macros = re.findall(r"(?m)^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", program)
-    return "".join(f"#undef {name}\n" for name in dict.fromkeys(macros) if name in words)
+    """What undoes a program's macros that the tests' words, or main, would run into; asserts are on whatever it says."""
+    words = {*re.findall(r"\w+", tests), "main", "NDEBUG"}
+    macros = re.findall(r"(?m)^[ \t]*(?:#|%:|\?\?=)[ \t]*define[ \t]+(\w+)", re.sub(r"\\\n", "", program))
+    undone = "".join(f"#undef {name}\n" for name in dict.fromkeys(macros) if name in words)
+    return f"{undone}#include <assert.h>\n" if re.search(r"\bassert\s*\(", tests) else undone
 
 
 def _haskell(found: Toolchain, program: str, tests: str) -> Woven:

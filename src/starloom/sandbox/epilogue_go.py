@@ -7,7 +7,6 @@ names are chosen when the program is known. Not covered: a program that searches
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from starloom.sandbox.epilogue import Woven, fresh_name
@@ -32,7 +31,7 @@ _SPEC = re.compile(r'(?:([\w.]+)[ \t]+)?"([^"\n]+)"')
 _MAIN = """package main
 
 import {calls} "syscall"
-{testing}
+{extra}
 var {given} = func() []byte {{
 	var all []byte
 	piece := make([]byte, 4096)
@@ -49,51 +48,51 @@ var {given} = func() []byte {{
 }}()
 var {first} = {calls}.Getpid()
 
-func main() {{
-	checks := 0
-{body}
+var {checks} int
+
+func {say}() {{
 	if {calls}.Getpid() == {first} {{
 		half := len({given}) / 2
 		said := append([]byte("\\n"), {given}[half:]...)
-		said = append(said, {given}[:half]...)
-		said = append(said, ' ')
-		if checks >= 10 {{
-			said = append(said, byte('0'+checks/10%10))
+		said = append(append(said, {given}[:half]...), ' ')
+		if {checks} >= 10 {{
+			said = append(said, byte('0'+{checks}/10%10))
 		}}
-		said = append(said, byte('0'+checks%10), '\\n')
+		said = append(said, byte('0'+{checks}%10), '\\n')
 		{calls}.Write(1, said)
 	}}
 }}
+
+func main() {{
+{body}}}
 """
-_TEST = """	{runner}.Init()
-	{flags}.Parse()
-	if !{runner}.RunTests(func(string, string) (bool, error) {{ return true, nil }}, []{runner}.InternalTest{{{{Name: "{name}",
-		F: func(t *{runner}.T) {{ {name}(t); if !t.Failed() && !t.Skipped() {{ checks++ }} }}}}}}) || checks != {count} {{
-		{calls}.Exit(1)
-	}}
+# The ending is the last of the tests, so that it comes when `testing` has run the others one after the other.
+_TEST = '\t\t{{Name: "{name}", F: func(t *{testing}.T) {{ {name}(t); if !t.Failed() && !t.Skipped() {{ {checks}++ }} }}}},\n'
+_ENDING = (
+    '\t\t{{Name: "ending", F: func(t *{testing}.T) {{ if {checks} == {count} {{ {say}() }} else {{ t.Fail() }} }}}},\n'
+)
+_TESTS = """	{testing}.Main(func(string, string) (bool, error) {{ return true, nil }}, []{testing}.InternalTest{{
+{tests}	}}, nil, nil)
 """
 
 
 def woven(found: Toolchain, program: str, tests: str) -> Woven:
     """Tests are either `func TestX(t *testing.T)` with a package clause of their own, or a `func main` that panics."""
     names = re.findall(r"(?m)^func (Test\w*)\(\w+ \*testing\.T\)", tests)
-    calls, runner, flags = (fresh_name(kind) for kind in ("calls", "testing", "flag"))
+    fresh = {kind: fresh_name(kind) for kind in ("calls", "testing", "given", "first", "checks", "say")}
     if names:
-        body = "".join(
-            _TEST.format(runner=runner, flags=flags, name=name, count=number + 1, calls=calls)
-            for number, name in enumerate(names)
-        )
-        body = body.replace(f"\t{runner}.Init()\n\t{flags}.Parse()\n", "", len(names) - 1)[::1]
-        extra = f'import {runner} "testing"\nimport {flags} "flag"\n'
+        listed = "".join(_TEST.format(name=name, **fresh) for name in names)
+        body = _TESTS.format(tests=listed + _ENDING.format(count=len(names), **fresh), **fresh)
+        extra = f'import {fresh["testing"]} "testing"\n'
     else:
         main = fresh_name("main")
         tests = re.sub(r"(?m)^func main\(\)", f"func {main}()", tests)
-        body, extra = f"\t{main}()\n\tchecks++\n", ""
-    text = _MAIN.format(calls=calls, testing=extra, given=fresh_name("given"), first=fresh_name("first"), body=body)
+        body, extra = f"\t{main}()\n\t{fresh['checks']}++\n\t{fresh['say']}()\n", ""
+    text = _MAIN.format(body=body, extra=extra, **fresh)
     apart = re.search(r"(?m)^package \w+", tests) is not None
     files = {"a.go": text, "program.go": imported(program, "" if apart else tests) + ("" if apart else f"\n{tests}")}
     if apart:
-        files["tests.go"] = tests
+        files["tests.go"] = imported(tests, "")
     sources = " ".join(sorted(files))
     script = f'"$0" tool compile -p main -I pkg -o main.o {sources} && "$0" tool link -L pkg -s -o main main.o'
     if not precompiled(found):
@@ -140,7 +139,7 @@ def testify(found: Toolchain) -> Command:
     """Compiles testify and what it needs from Debian's sources into archives."""
     entry = found.language
     script = f'mkdir -p gp && ln -s /usr/share/gocode/src gp/src && "$0" install {" ".join(TESTIFY)} && mv gp/pkg/linux_* pkg'
-    env: Mapping[str, str] = {**entry.env, "GOPATH": "/box/home/gp", "GOCACHE": "/box/home/cache"}
+    env = {name: value for name, value in entry.env.items() if name != "CGO_ENABLED"}  # as the library was compiled
     return Command(
         ("/bin/sh", "-c", f"export GOPATH=$PWD/gp GOCACHE=$PWD/cache; {script}", str(found.programs["go"])),
         env=env, limits=entry.compile_limits, keep=tuple(f"pkg/{package}.a" for package in TESTIFY),

@@ -49,6 +49,8 @@ CRATES: Final[dict[str, tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, 
     "md5": ("2015", ("std",), (), ()),
 }  # fmt: skip
 USED: Final = ("rand", "regex", "md5")
+# OctoPack's tests were written for rand 0.4, whose gen_range takes two numbers; since 0.8 it takes a range.
+_TWO_NUMBERS = re.compile(r"\bgen_range\(([^,()]+), ([^,()]+)\)")
 
 _EPILOGUE = """
 mod {module} {{
@@ -112,6 +114,7 @@ def woven(found: Toolchain, program: str, tests: str) -> Woven:
         main = fresh_name("main")
         tests = re.sub(r"\bfn main\s*\(\)", f"fn {main}()", tests)
         calls = f"    {main}(); checks += 1;\n"
+    tests = _TWO_NUMBERS.sub(r"gen_range(\1..\2)", tests)
     epilogue = _EPILOGUE.format(module=module, calls=calls)
     if _version(found) < (1, 82):  # before it, `&raw` is not stable
         epilogue = epilogue.replace("(&raw mut GIVEN)", "::std::ptr::addr_of_mut!(GIVEN)")

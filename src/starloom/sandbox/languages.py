@@ -28,7 +28,7 @@ COMPILE = Limits(
     wall_s=60, cpu_s=60, memory_bytes=3 * GB, address_space=False, processes=256, file_bytes=128 << 20,
     scratch_bytes=512 << 20, output_bytes=4 << 20,
 )  # fmt: skip
-RUN = Limits(processes=8)  # threads count: a fork per call would let a program try every answer of a boolean test
+RUN = Limits(processes=4)  # threads count: a fork per call would let a program try every answer of a boolean test
 MANAGED = Limits(address_space=False, memory_bytes=2 * GB, processes=128)  # V8, Go, the JVM, mono: threads of their own
 JVM_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xss64m")
 
@@ -131,12 +131,13 @@ LANGUAGES: Final[tuple[Language, ...]] = (
     ),
     Language(
         "PHP", "main.php", _one("php"), ("@php", "--version"),
-        ("@php", "-d", "zend.assertions=1", "-d", "assert.exception=1", "-d", "display_errors=stderr", "main.php"),
+        ("@php", "-d", "zend.assertions=1", "-d", "assert.exception=1", "-d", "display_errors=stderr", "-d", "log_errors=0",
+         "main.php"),
         ("php-cli", "php-mbstring"), also=("/etc/php", "/etc/alternatives"),
     ),
     Language(
         "Ruby", "main.rb", _one("ruby"), ("@ruby", "--version"), ("@ruby", "-W0", "main.rb"), ("ruby",),
-        also=("/var/lib/gems",), limits=Limits(processes=8, address_space=False),
+        also=("/var/lib/gems",), limits=Limits(processes=4, address_space=False),
     ),
     Language(
         "Perl", "main.pl", _one("perl"), ("@perl", "-e", "print $^V"), ("@perl", "main.pl"), ("perl", "libdata-compare-perl"),
@@ -258,7 +259,7 @@ def _version(argv: tuple[str, ...]) -> str:
 def _said(argv: tuple[str, ...]) -> str:
     """The first line that a trusted program prints; empty where it fails."""
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(argv, capture_output=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     lines = (done.stdout or done.stderr).decode("utf-8", "replace").splitlines()

@@ -6,6 +6,7 @@ A toolchain that is missing is named and skipped; one that fails on a program kn
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 from collections import OrderedDict
@@ -20,7 +21,14 @@ from starloom.sandbox import Command, Limits, Outcome, Python, epilogue, epilogu
 from starloom.sandbox.epilogue_samples import SAMPLES
 
 CACHE: Final = 256 << 20  # bytes of compiled programs that are kept: samples at T 0.2 repeat themselves. Our choice
+_TELLS: Final = re.compile(r"error|exception|assert|panic|fatal|undefined|--- FAIL", re.IGNORECASE)
 _ASSERTED: Final = re.compile(r"assert|test case|did not pass|failed to pass|--- FAIL", re.IGNORECASE)
+
+
+def telling(stderr: str) -> str:
+    """The line of an error report that says what happened: most runtimes print a trace of calls behind it."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return next((line for line in lines if _TELLS.search(line)), lines[-1] if lines else "")[:300]
 
 
 class CannotBuildError(Exception):
@@ -89,7 +97,11 @@ class WeakJudge:
         if outcome.ok:
             detail = "the program ended before its tests did"
             return Verdict(False, "weak", "end_not_reached", detail, tail(outcome.stderr), seconds=outcome.wall_s)
+        if not outcome.stderr.strip():  # Go's and R's test runners write to stdout
+            outcome = dataclasses.replace(outcome, stderr=outcome.stdout)
         verdict = failed(outcome, "weak")
+        if outcome.status == "exited" and found.language.name != "Python":
+            verdict = dataclasses.replace(verdict, detail=telling(verdict.stderr) or verdict.detail)
         asserted = outcome.status in ("exited", "signaled") and verdict.status in ("raised", "crashed")
         if asserted and _ASSERTED.search(verdict.stderr):
             return Verdict(False, "weak", "wrong_answer", verdict.detail, verdict.stderr, seconds=outcome.wall_s)
@@ -131,7 +143,8 @@ class WeakJudge:
         if outcome.status in ("not_started", "lost"):
             return Verdict(False, "weak", "harness_error", f"{name}: the compiler: {outcome.detail}", stderr)
         if outcome.status == "exited":
-            first = next((line for line in stderr.splitlines() if "error" in line.lower()), "the compiler says no")
+            lines = [line for line in stderr.splitlines() if line.strip()] or ["the compiler says no"]
+            first = next((line for line in lines if "error" in line.lower()), lines[0])
             return Verdict(False, "weak", "does_not_compile", first.strip()[:300], stderr, seconds=outcome.wall_s)
         told = f"the compiler: {outcome.status}"
         if (program, tests) != SAMPLES[name]:
