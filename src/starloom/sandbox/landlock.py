@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import math
 import os
 import signal
 import stat
 import struct
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +43,8 @@ PROC = ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesyste
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 8, 47, 2
 OWN_USERS = 1_500_000_000  # a worker of root's runs programs as this plus its process number: nobody else's user
+SPARE = 128  # tasks that a user may start elsewhere meanwhile, runs beside this one included: our choice
+COUNTED_S = 1.0  # how long a count of the user's tasks is good for: our choice
 NOBODY = 65534  # where a container knows no such high numbers
 
 
@@ -176,7 +180,9 @@ class Landlocked:
         self.capability: int | None = None
         if os.getuid() == 0:
             self.user, self.capability = user_for([*config["read"], config["temporary"]])
-        self.more_processes: int | None = None if self.user is None or self.user == NOBODY else 0
+        self.shared_user = self.user is None or self.user == NOBODY  # whom RLIMIT_NPROC counts elsewhere too
+        self.more_processes: int | None = 0
+        self.counted = -math.inf
         self.scratch = Scratch(config["temporary"], self.user)
         self.home = self.scratch.home
         self.facts: dict[str, Any] = {"user": os.getuid() if self.user is None else self.user, "landlock": self.version}
@@ -195,7 +201,11 @@ class Landlocked:
         return child
 
     def prepare(self, limits: dict[str, Any]) -> None:
-        """The scratch folder is empty."""
+        """The scratch folder is empty. A bomb of a user who has other processes may grow by SPARE beyond its own limit before
+        the next look ends it, not by thousands that would starve who looks."""
+        if self.shared_user and time.monotonic() > self.counted + COUNTED_S:
+            user = os.getuid() if self.user is None else self.user
+            self.more_processes, self.counted = watch.tasks_of(user) + SPARE, time.monotonic()
 
     def become(self) -> None:
         """In the process that becomes the program: a user of the worker's own, where the caller is root."""

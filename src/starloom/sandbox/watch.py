@@ -137,6 +137,16 @@ def _device(text: bytes) -> int:
     return os.makedev(major, minor)
 
 
+def tasks_of(user: int) -> int:
+    """All processes and threads of a user, which RLIMIT_NPROC counts."""
+    count = 0
+    for entry in os.scandir("/proc"):
+        with contextlib.suppress(*GONE):
+            if entry.name.isdigit() and entry.stat().st_uid == user:
+                count += len(os.listdir(f"{entry.path}/task"))
+    return count
+
+
 def inside() -> list[int]:
     """All processes of this pid namespace but its first."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
