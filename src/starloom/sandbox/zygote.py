@@ -16,7 +16,7 @@ import socket
 import traceback
 from typing import Any, NoReturn
 
-from starloom.sandbox import kernel, landlock, namespaces, wire
+from starloom.sandbox import kernel, landlock, namespaces, semaphores, wire
 from starloom.sandbox.runs import CallerGone, Run
 from starloom.sandbox.tiers import Tier
 
@@ -96,4 +96,5 @@ def _prepare(config: dict[str, Any]) -> Tier:
     compile("0", "main.py", "exec")  # the first call makes the classes of `ast`: 1 ms, here and not in every run
     if config["tier"] == "namespaces":
         return namespaces.Namespaces(config)
+    semaphores.install()
     return landlock.Landlocked(config)
