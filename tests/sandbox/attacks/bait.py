@@ -113,6 +113,7 @@ class Bait:
             "caller_pid": os.getpid(),
             "caller_nice": os.nice(0),
             "caller_uid": os.getuid(),
+            "closed_interpreter": any(not above.stat().st_mode & 1 for above in Path(sys.executable).resolve().parents),
             "sentinel_pid": self.sentinel.pid,
             "tcp_port": self.listeners[0].getsockname()[1],
             "udp_port": self.listeners[1].getsockname()[1],

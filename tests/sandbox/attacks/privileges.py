@@ -95,7 +95,7 @@ def types_into_the_callers_terminal():
 
 
 @attack()
-def becomes_another_user(caller_uid):
+def becomes_another_user(caller_uid, closed_interpreter):
     """setuid programs gain nothing, capabilities are empty for good, and no uid can be put on."""
     import os
 
@@ -110,7 +110,13 @@ def becomes_another_user(caller_uid):
         ("CapAmb", "0" * 16),
     ):
         idle = name == "CapBnd" and caller_uid != 0  # an ordinary user cannot empty it; no_new_privs makes it idle
-        say(f"refused: {name} is {wanted}" if idle or facts[name] == wanted else f"ESCAPED {name} is {facts[name]}")
+        # root's own interpreter in the Landlock tier: reading stays, and Landlock says what
+        reads = closed_interpreter and name != "Seccomp" and facts[name] in ("0" * 15 + "2", "0" * 15 + "4")
+        say(
+            f"refused: {name} is {wanted}"
+            if idle or reads or facts[name] == wanted
+            else f"ESCAPED {name} is {facts[name]}"
+        )
     for number in (0, 1, 1000, 65534):
         if number not in os.getresuid():
             with forbidden(f"uid {number}"):
