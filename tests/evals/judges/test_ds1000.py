@@ -63,6 +63,14 @@ def test_a_missing_library_is_named_and_the_rest_is_judged(bench: Bench) -> None
     assert missing.status == "toolchain_missing" and "no_such_other" in missing.detail and right.passed
 
 
+def test_problems_that_fetch_their_data_are_named_and_not_judged(bench: Bench, data: str) -> None:
+    problems = TASKS[0].problems(data)
+    fetching = [one for one in problems if one.id in TASKS[0].exceptions]
+    verdicts = list(judge(bench, [(one, "x = 1") for one in fetching]))
+    assert len(verdicts) == 15 and {verdict.status for verdict in verdicts} == {"toolchain_missing"}
+    assert all("network" in verdict.detail for verdict in verdicts)
+
+
 def test_insertion_shows_which_variable_is_wanted_behind_the_gap() -> None:
     (one,) = inserted([problem()])
     hole = ask_insertion(one, Form())

@@ -35,6 +35,7 @@ LIMITS: Final = Limits(
 )
 WARM: Final = ("numpy", "pandas")  # what nearly every problem imports
 _IMPORTED: Final = re.compile(r"^\s*(?:from|import)\s+(\w+)", re.MULTILINE)
+_FETCHING: Final = re.compile(r"\b(?:sns|seaborn)\.load_dataset\(|\bfetch_(?:california_housing|openml)\(")
 _SETTINGS: Final = (
     "import os, warnings\nwarnings.simplefilter('ignore')\n"
     "os.environ.update(MPLBACKEND='Agg', TF_CPP_MIN_LOG_LEVEL='3', CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1',"
@@ -51,6 +52,10 @@ def judge(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdic
 
     def verdict(pair: tuple[Problem, str]) -> Verdict:
         problem, answer = pair
+        if _FETCHING.search(problem.tests[0]):
+            return Verdict(
+                False, "weak", "toolchain_missing", "its tests fetch data from the network, and there is none"
+            )
         lacking = sorted(modules_of(problem) & missing)
         if lacking:
             return Verdict(False, "weak", "toolchain_missing", f"the interpreter has no {', '.join(lacking)}")
