@@ -16,6 +16,7 @@ import leaderboard_data as small
 import pytest
 
 import starloom
+from generate.completion_server import fails, says, serving
 from starloom.errors import GenerationError, SourceError
 from starloom.evals.leaderboard import Leaderboard, leaderboard_tasks
 from starloom.evals.leaderboard.asking import documents
@@ -292,3 +293,57 @@ def test_a_generator_without_likelihoods_writes_texts(data: str) -> None:
     assert answers[0] == " 4 + 4 = 8.\n#### 8\n" and isinstance(answers[1], GenerationError)
     with pytest.raises(GenerationError, match="does not show its tokens"):
         lm.loglikelihood_rolling(requests("gsm8k", data))
+
+
+def echoing(session: Any) -> Any:
+    """A server that gives the log-probability of each token of a prompt, as vLLM does when it is asked to echo."""
+
+    def answer(handler: Any, body: dict[str, Any]) -> None:
+        words = session.vocabulary
+        ids = words.encode(body["prompt"])
+        (likelihood,) = session.engine.loglikelihood([(ids[:1], ids[1:])])
+        offsets = [len(words.decode(ids[:place])) for place in range(len(ids))]
+        chances = [None, *likelihood.logprobs]
+        told = {
+            "text_offset": offsets, "token_logprobs": chances, "top_logprobs": [chance and {"": chance} for chance in chances],
+        }  # fmt: skip
+        says(body["prompt"], logprobs=told)(handler, body)
+
+    return answer
+
+
+def test_a_server_that_echoes_gives_the_same_figures(folder: Path, data: str, built: Built, tmp_path: Path) -> None:
+    with serving(echoing(starloom.load(folder))) as server:
+        stage = Leaderboard(tasks=("winogrande",), model=f"openai:{server.url}#m", data=data)
+        found = build(stage, Store(tmp_path), Runtime())
+    for theirs, ours in zip(
+        *(one.read_bytes("documents/winogrande.jsonl").splitlines() for one in (found, built)), strict=True
+    ):
+        one, other = json.loads(theirs), json.loads(ours)
+        assert one["log_likelihoods"] == pytest.approx(other["log_likelihoods"], abs=1e-4)
+        assert one["metrics"] == other["metrics"]
+
+
+def test_a_server_that_does_not_echo_answers_the_tasks_that_ask_for_texts(data: str, tmp_path: Path) -> None:
+    with serving(says(" It is 0.\n#### 0")) as server:
+        model = f"openai:{server.url}#m"
+        stage = Leaderboard(tasks=("winogrande", "gsm8k"), model=model, data=data)
+        found = json.loads(build(stage, Store(tmp_path), Runtime()).read_bytes("leaderboard.json"))["tasks"]
+        with pytest.raises(GenerationError, match=r"does not echo the log-probabilities of a prompt.*gsm8k and drop"):
+            build(Leaderboard(tasks=("winogrande", "mmlu"), model=model, data=data), Store(tmp_path), Runtime())
+    assert found["gsm8k"]["value"] == 1 / 4  # of 0, 2, 4 and 6
+    assert found["winogrande"]["value"] is None and "does not echo" in found["winogrande"]["skipped"]
+
+
+def test_a_server_that_goes_away_ends_the_run_and_not_the_documents(data: str, tmp_path: Path) -> None:
+    def stage_of(server: Any) -> Leaderboard:
+        return Leaderboard(tasks=("gsm8k",), model=f"openai:{server.url}#m", data=data)
+
+    with (
+        serving(fails(400), fails(401)) as server,
+        pytest.raises(GenerationError, match="run again when the server is well"),
+    ):
+        build(stage_of(server), Store(tmp_path), Runtime())
+    with serving(fails(400), fails(400, "too long")) as server:  # this one speaks of what was asked
+        found = json.loads(build(stage_of(server), Store(tmp_path), Runtime()).read_bytes("leaderboard.json"))["tasks"]
+    assert found["gsm8k"]["failed"] == 4 and found["gsm8k"]["value"] is None
