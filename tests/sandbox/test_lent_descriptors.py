@@ -57,3 +57,14 @@ def test_what_is_written_into_a_lent_descriptor_is_bounded(sandbox: Sandbox, tmp
 def test_too_many_descriptors_are_named(sandbox: Sandbox) -> None:
     with pytest.raises(SandboxError, match="at most 8 descriptors"):
         sandbox.talk(Python(""), lend={f"N{number}": 0 for number in range(9)})
+
+
+def test_outcome_of_a_conversation_says_how_the_program_ended_by_itself(sandbox: Sandbox) -> None:
+    for source, code in (("raise SystemExit(7)", 7), ("import os\nos._exit(3)", 3)):
+        with sandbox.talk(Python(source)) as conversation:
+            assert conversation.receive() is None
+            outcome = conversation.end()
+        assert (outcome.status, outcome.exit_code) == ("exited", code)
+    with sandbox.talk(Python("import os, time\nos.close(STARLOOM_FD)\ntime.sleep(100)")) as conversation:
+        assert conversation.receive() is None
+        assert conversation.end().status == "signaled"  # it closed its side and went on

@@ -23,7 +23,7 @@ class Conversation:
         self._give_back = give_back
         self._most = program.limits.output_bytes
         self._outcome: Outcome | None = None
-        self._too_much = False
+        self._closed = False  # by the program, which is ending by itself then
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
@@ -31,7 +31,7 @@ class Conversation:
             except BaseException:
                 self._socket.close()
                 raise
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> Conversation:
         return self
@@ -60,15 +60,16 @@ class Conversation:
                 if len(self._buffer) >= LENGTH.size:
                     (size,) = LENGTH.unpack_from(self._buffer)
                     if size > self._most:
-                        self._too_much = True
                         self._socket.close()
                         return None
                     end = LENGTH.size + size
                     if len(self._buffer) >= end:
-                        frame, self._buffer = self._buffer[LENGTH.size : end], self._buffer[end:]
+                        frame = bytes(self._buffer[LENGTH.size : end])
+                        del self._buffer[:end]
                         return frame
                 data = self._socket.recv(1 << 16)
                 if not data:
+                    self._closed = True
                     return None
                 self._buffer += data
         except (ConnectionResetError, OSError) as error:
@@ -81,7 +82,7 @@ class Conversation:
         if self._outcome is None:
             self._socket.close()
             try:
-                self._worker.end()
+                self._worker.end(soon=self._closed)
                 self._outcome = self._worker.finish()
             except BaseException:
                 self._worker.close()

@@ -25,6 +25,10 @@ LOOK_EVERY_S = 0.03  # a program can fill some hundred megabytes between two loo
 MOST_STRETCH = 10  # times wall_s: a run ends then, however busy the machine
 
 
+SOON_S = 1.0  # for the kernel to take a process down that maps gigabytes: our choice
+ENDED = {"status": "signaled", "signal": signal.SIGKILL, "detail": "ended by the caller"}
+
+
 class CallerGone(Exception):
     """The caller has ended, or has closed the connection."""
 
@@ -127,7 +131,7 @@ class Run:
                 if descriptor in self.watchers:
                     raise CallerGone
                 if descriptor == self.connection.fileno():
-                    self._told()
+                    self._told(clock)
                 elif descriptor == self.stdin_w:
                     if rest is not None and (rest := self._feed(rest)) is None:
                         self.poll.unregister(descriptor)
@@ -137,12 +141,18 @@ class Run:
                 self.over = clock.look()
         os.close(handle)
 
-    def _told(self) -> None:
-        """The caller says one byte to end the run."""
-        if not self.connection.recv(1):
+    def _told(self, clock: Clock) -> None:
+        """The caller ends the run: now, or soon, when the program has closed its side of the conversation and so is ending
+        by itself, which the outcome should say."""
+        byte = self.connection.recv(1)
+        if not byte:
             raise CallerGone
         self.told = True
-        self.over = {"status": "signaled", "signal": signal.SIGKILL, "detail": "ended by the caller"}
+        if byte == b"s":
+            clock.end_at = time.monotonic() + SOON_S
+            clock.next = min(clock.next, clock.end_at)
+        else:
+            self.over = dict(ENDED)
 
     def _feed(self, rest: memoryview) -> memoryview | None:
         """Write standard input as far as it goes; None when it is all written and closed."""
@@ -202,6 +212,7 @@ class Clock:
         self.pause_s: float = min(FIRST_LOOK_S, limits["wall_s"])
         self.next: float = self.began + self.pause_s
         self.charged, self.peak = 0.0, 0
+        self.end_at = float("inf")
         self.sight: watch.Watch | None = None
 
     def pause_ms(self) -> float:
@@ -226,11 +237,13 @@ class Clock:
             return {"status": "out_of_memory"}
         if self.charged >= limits["wall_s"] or now - self.began >= MOST_STRETCH * limits["wall_s"]:
             return {"status": "timed_out"}
+        if now >= self.end_at:
+            return dict(ENDED)
         if detail := self.tier.exceeded(limits, usage.processes):
             return {"status": "signaled", "signal": signal.SIGKILL, "detail": detail}
         _reap_orphans(self.program)
         self.pause_s = min(LOOK_EVERY_S, max(limits["wall_s"] - self.charged, 0.001))
-        self.next = time.monotonic() + self.pause_s
+        self.next = min(time.monotonic() + self.pause_s, self.end_at)
         return {}
 
 

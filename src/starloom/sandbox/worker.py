@@ -131,11 +131,11 @@ class Worker:
             header.get("peak", 0), header.get("detail", ""),
         )  # fmt: skip
 
-    def end(self) -> None:
-        """Ask for the end of the run that goes on."""
+    def end(self, *, soon: bool = False) -> None:
+        """Ask for the end of the run that goes on; `soon`: only if it does not end by itself in a moment."""
         if self.connection is not None:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.connection.send(b"e")
+                self.connection.send(b"s" if soon else b"e")
 
 
 def interpreter_paths(python: Path) -> list[str]:
@@ -143,14 +143,14 @@ def interpreter_paths(python: Path) -> list[str]:
     if python == Path(sys.executable):
         prefixes = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
     else:
-        asked = subprocess.run(
-            [str(python), "-c", "import sys; print(sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, sep='\\n')"],
-            env={}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        code = "import sys; print(sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, sep='\\n')"
+        try:
+            asked = subprocess.run([str(python), "-c", code], env={}, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise SandboxError(f"{python} cannot be started: {error.strerror}; give python= an interpreter") from None
         if asked.returncode:
-            raise SandboxError(
-                f"{python} is no working interpreter: {asked.stderr.strip()[-200:]}; give python= another"
-            )
+            said = asked.stderr.strip()[-200:]
+            raise SandboxError(f"{python} is no working interpreter: {said}; give python= another")
         prefixes = asked.stdout.splitlines()
     found = []
     for prefix in dict.fromkeys((*prefixes, *(str(Path(p).resolve()) for p in prefixes))):
