@@ -1,13 +1,16 @@
-"""The child process of `pickles.py`: one checkpoint of torch.save, read weights-only, written as one safetensors file.
+"""What `pickles.py` runs in the sandbox: one checkpoint of torch.save, read weights-only, written as one safetensors file.
 
-Run as a script by a fresh interpreter (`python -I unpickle.py WHERE_TORCH_IS SOURCE OUTPUT`), so it imports the standard
-library and torch only. It says what it does as JSON lines on standard output; the last one is {"done": …} or {"refused": …}.
+Run as a script by a fresh interpreter (`python -I unpickle.py WHERE_TORCH_IS SOURCE`), so it imports the standard library and
+torch only. Both files come as open descriptors (STARLOOM_SOURCE, STARLOOM_OUTPUT); SOURCE is the path of the first, by which
+it can be mapped into memory, unless its mode forbids that here. It says what it does as JSON in frames of the conversation
+(STARLOOM_FD); the last one is {"done": …} or {"refused": …}.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 import resource
 import sys
@@ -97,18 +100,17 @@ def limit(size: int) -> None:
             resource.setrlimit(kind, (value, value))
 
 
-def check_archive(path: Path, size: int) -> bool:
+def check_archive(file: IO[bytes], size: int) -> bool:
     """Whether the file is a zip archive, as torch writes them since 1.6. Refuses one that is damaged or compressed."""
-    with path.open("rb") as file:
-        start = file.read(4)
-        file.seek(257)
-        if file.read(5) == b"ustar":
-            raise RefusedError(
-                "it is a tar file, as torch 0.1 wrote them, which cannot be read without running what it says; "
-                "open it with torch in a place that you trust, and save the model as safetensors"
-            )
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    start = file.read(4)
+    file.seek(257)
+    if file.read(5) == b"ustar":
+        raise RefusedError(
+            "it is a tar file, as torch 0.1 wrote them, which cannot be read without running what it says; "
+            "open it with torch in a place that you trust, and save the model as safetensors"
+        )
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > size or any(entry.compress_type for entry in entries):
                 raise RefusedError(
@@ -192,19 +194,24 @@ def dtype_name(tensor: torch.Tensor) -> str:
 
 
 def say(**facts: Any) -> None:
-    print(json.dumps(facts), flush=True)
+    frame = json.dumps(facts).encode()
+    rest = memoryview(len(frame).to_bytes(4, "big") + frame)
+    while rest:
+        rest = rest[os.write(int(os.environ["STARLOOM_FD"]), rest) :]
 
 
-def read(path: Path, output: Path) -> dict[str, Any]:
+def read(path: Path, source: IO[bytes], output: IO[bytes]) -> dict[str, Any]:
     """The whole work; what it found beside the tensors."""
-    size = path.stat().st_size
-    is_archive = check_archive(path, size)
+    size = os.fstat(source.fileno()).st_size
+    is_archive = check_archive(source, size)
+    source.seek(0)
     import torch
 
     torch.set_num_threads(1)
     limit(size)
     allow_inert()
-    found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+    mapped = is_archive and os.access(path, os.R_OK)
+    found = torch.load(path if mapped else source, map_location="cpu", weights_only=True, mmap=mapped)
     tensors: dict[str, torch.Tensor] = {}
     facts: dict[str, Any] = {}
     left: dict[str, str] = {}
@@ -215,15 +222,19 @@ def read(path: Path, output: Path) -> dict[str, Any]:
     if sum(kept.values()) > size:
         raise RefusedError(f"its tensors claim {sum(kept.values()):,} bytes, the file has {size:,}: do not trust it")
     say(total=sum(kept.values()))
-    with output.open("xb") as file:
-        aliases = write(tensors, file)
+    aliases = write(tensors, output)
+    output.flush()
     return {"aliases": aliases, "facts": facts, "left_out": left}
 
 
-def main(where_torch_is: str, source: str, output: str) -> None:
+def main(where_torch_is: str, path: str) -> None:
     sys.path.append(where_torch_is)
     try:
-        say(done=read(Path(source), Path(output)))
+        with (
+            os.fdopen(int(os.environ["STARLOOM_SOURCE"]), "rb") as source,
+            os.fdopen(int(os.environ["STARLOOM_OUTPUT"]), "wb") as output,
+        ):
+            say(done=read(Path(path), source, output))
     except RefusedError as error:
         say(refused=str(error))
     except MemoryError:
