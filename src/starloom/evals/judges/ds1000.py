@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from starloom.evals.bench import Bench
+from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.outcomes import failed
 from starloom.evals.verdict import Verdict
 from starloom.problems import Problem
@@ -71,8 +71,7 @@ def judge(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdic
             return Verdict(False, "weak", "wrong_answer", found.detail, found.stderr, seconds=found.seconds)
         return found
 
-    with ThreadPoolExecutor(bench.workers) as pool:
-        yield from pool.map(verdict, pairs)
+    yield from in_order(bench.workers, verdict, pairs)
 
 
 def tests(problem: Problem, answer: str) -> str:
