@@ -109,9 +109,7 @@ def test_the_scratch_folder_is_bounded(sandbox: Sandbox) -> None:
 
 
 def test_links_are_not_followed_out_of_what_is_kept(sandbox: Sandbox) -> None:
-    source = (
-        "import os\nos.symlink('/etc/hostname', 'a'); os.symlink('/', 'b'); os.mkfifo('c'); os.mkdir('d'); open('d/e', 'w').write('x')"
-    )
+    source = "import os\nos.symlink('/etc/hostname', 'a'); os.symlink('/', 'b'); os.mkfifo('c'); os.mkdir('d'); open('d/e', 'w').write('x')"
     assert sandbox.run(Python(source, keep=("*",))).files == {"d/e": b"x"}
 
 

@@ -34,6 +34,8 @@ class Namespaces:
             kernel.unshare(kernel.CLONE_NEWNS | OWN)
             root.build(config["read"])
         self.more_processes: int | None = 0 if self.root_user else 2  # the worker and process 1, the same user then
+        if self.root_user:
+            _check_readable(config["read"])
         socket.sethostname("sandbox")
         self.facts = {"user": NOBODY if self.root_user else uid, "landlock": 0}
         self.filter = seccomp.filter_for("namespaces", 0, None)
@@ -85,6 +87,22 @@ class Namespaces:
 
     def end(self) -> None:
         """Nothing lies on the host."""
+
+
+def _check_readable(paths: list[str]) -> None:
+    """Whether the user that root's programs become reads them, as far as they exist. Raises PermissionError."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setresgid(INSIDE, INSIDE, INSIDE)
+            os.setresuid(INSIDE, INSIDE, INSIDE)
+            code = 0 if all(os.access(path, os.R_OK) or not os.path.lexists(path) for path in paths) else 1
+        finally:
+            os._exit(code)
+    if os.waitpid(child, 0)[1]:
+        closed = [path for path in paths if os.path.lexists(path) and not os.stat(path).st_mode & 0o004]
+        raise PermissionError(f"only root reads {', '.join(closed)}; chmod o+rX lets programs read it")
 
 
 def _mounts_as_root() -> bool:
