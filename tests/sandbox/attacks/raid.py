@@ -31,6 +31,7 @@ from sandbox.attacks import (
     leftovers,
     memory,
     poison,
+    ported,
     privileges,
     replies,
     signals,
@@ -40,7 +41,7 @@ from sandbox.attacks.bait import SECRET_NAME, Bait, descendants, descriptors, li
 from sandbox.attacks.docker_like import enter_docker_like
 from sandbox.attacks.hostile import Attack, declared
 from sandbox.attacks.other_user import become
-from starloom.sandbox import Limits, Outcome, Python, Sandbox
+from starloom.sandbox import Limits, Outcome, Python, Sandbox, languages
 
 ALONE = [memory, disk, time_and_output, bombs, signals, leaks, channels, kernel, privileges, keeps, controls]  # at once
 IN_TURN = ("leftovers", "poison")
@@ -120,6 +121,17 @@ def in_turn(sandbox: Sandbox, chosen: Sequence[Attack], bait: Bait) -> Iterator[
         yield row(one, outcome, violations(one, outcome, bait.secret))
 
 
+def in_languages(names: Sequence[str], tier: Any, bait: Bait, workers: int) -> Iterator[dict[str, Any]]:
+    """The attacks ported to other languages, whose toolchains this machine has."""
+    with Sandbox(workers=workers, tier=tier, read=languages.roots(names)) as sandbox:
+        for name in names:
+            files = ported.built(sandbox, name)
+            some = ported.ports(name)
+            outcomes = sandbox.map([ported.command(one, files, bait.facts) for one in some])
+            for one, outcome in zip(some, outcomes, strict=True):
+                yield row(one.attack, outcome, violations(one.attack, outcome, bait.secret))
+
+
 def talked(sandbox: Sandbox, chosen: Sequence[Attack], bait: Bait) -> Iterator[dict[str, Any]]:
     """Conversations with programs that answer as they like."""
     for one in chosen:
@@ -181,6 +193,10 @@ def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
                 for _ in range(wish.get("repeats", 1)):
                     rows += part(sandbox, some, bait)
         times[those[-1]] = round(time.monotonic() - began, 2)
+    if wish.get("languages"):
+        began = time.monotonic()
+        rows += in_languages(wish["languages"], layers["tier"], bait, wish.get("workers", 6))
+        times["languages"] = round(time.monotonic() - began, 2)
     harm += [f"process {pid} outlives its run: {name}" for pid, name in waits_until_gone(held).items()]
     harm += [
         f"descriptor {number} is left open: {link}" for number, link in descriptors().items() if number not in before
