@@ -30,6 +30,7 @@ def page() -> str:
     commands.insert(3, ["plan", "--all"])
     after = commands.index(["hub"]) + 1
     commands[after:after] = [["hub", verb] for verb in ("list", "show", "verify", "push")]
+    commands.append(["doctor", "sandbox"])
     for argv in commands:
         parts += ["", f"## starloom {' '.join(argv)}", "", "```", help_of(*argv), "```"]
     return "\n".join(parts) + "\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from starloom import __version__, flags, native, stage
 from starloom.flags import flag
+from starloom.sandbox import doctor as sandbox
 
 EXTRAS = {
     "torch": "train",
@@ -28,9 +29,12 @@ CORE = ("numpy", "pyarrow", "tokenizers", "safetensors", "dulwich", "click", "ri
 class DoctorFlags:
     """Say what this installation has and lacks. Exit code 1 when something that is needed is missing.
 
+    `starloom doctor sandbox` looks at the sandbox closely, and attacks it.
+
     Examples:
       starloom doctor
       starloom doctor --json
+      starloom doctor sandbox
     """
 
     json: bool = flag(False, help="print one JSON object")
@@ -68,6 +72,8 @@ def findings() -> list[Finding]:
         )
     status = native.status()
     found.append(Finding("native kernels", "ok" if status.library else "note", status.describe()))
+    contained, about = sandbox.line()
+    found.append(Finding("sandbox", "ok" if contained else "note", about))
     if _version("torch"):
         import torch
 
@@ -94,6 +100,8 @@ def _memory() -> str:
 
 def doctor(argv: Sequence[str]) -> int:
     """Print the findings."""
+    if argv and argv[0] == "sandbox":
+        return sandbox.command(argv[1:])
     doctor_flags = flags.parse(DoctorFlags, argv, "starloom doctor")
     found = findings()
     if doctor_flags.json:
