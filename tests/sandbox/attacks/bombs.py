@@ -8,7 +8,7 @@ from sandbox.attacks.weapons import bounded, patience, say
 STOPPED = ("timed_out", "out_of_cpu", "signaled")
 
 
-@attack(ends=STOPPED, wall_s=0.8, cpu_s=0.5)
+@attack(ends=STOPPED, wall_s=0.8, cpu_s=0.2)
 def fork_bomb():
     """A fork bomb stays within `processes` and dies as one."""
     import os
@@ -20,7 +20,7 @@ def fork_bomb():
             pass
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def fork_bomb_that_outruns_the_reaper():
     """Every process forks and leaves at once: whoever kills by list always finds yesterday's."""
     import os
@@ -33,7 +33,7 @@ def fork_bomb_that_outruns_the_reaper():
             pass
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def fork_bomb_behind_a_program_that_has_ended():
     """The bomb goes off after the program itself has exited with 0."""
     import os
@@ -49,7 +49,7 @@ def fork_bomb_behind_a_program_that_has_ended():
     os._exit(0)
 
 
-@attack(ends=STOPPED, wall_s=0.8, cpu_s=0.5)
+@attack(ends=STOPPED, wall_s=0.8, cpu_s=0.2)
 def fork_bomb_in_new_sessions():
     """Each child leaves for a session and a process group of its own, so that no group kill would reach it."""
     import os
@@ -66,7 +66,7 @@ def fork_bomb_in_new_sessions():
             pass
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def fork_bomb_of_programs():
     """A bomb of fresh programs (fork and exec), whose arguments and environment are their own."""
     import subprocess
@@ -82,7 +82,7 @@ def fork_bomb_of_programs():
             pass
 
 
-@attack(ends=(*STOPPED, "exited", "out_of_memory"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited", "out_of_memory"), wall_s=0.8, cpu_s=0.2)
 def thread_bomb():
     """Threads are tasks and count as processes do."""
     import threading
@@ -100,7 +100,7 @@ def thread_bomb():
         say("ESCAPED 10,000 threads")
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def zombie_swarm():
     """Children that nobody waits for fill the process table of the run alone."""
     import os
@@ -116,7 +116,7 @@ def zombie_swarm():
     bounded("zombies", made, 18)
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def daemon_by_two_forks():
     """The classic daemon (fork, setsid, fork, every descriptor closed) does not outlive its run."""
     import os
@@ -132,7 +132,7 @@ def daemon_by_two_forks():
     os._exit(0)
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def daemon_with_its_own_reaper():
     """A subreaper gathers its orphans, so that the init of the run does not see them die."""
     import ctypes
@@ -153,7 +153,7 @@ def daemon_with_its_own_reaper():
     os._exit(0)
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def daemon_after_the_parents_death():
     """A child waits until its parent is dead and then starts its work."""
     import os
@@ -168,7 +168,7 @@ def daemon_after_the_parents_death():
     os._exit(0)
 
 
-@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.5)
+@attack(ends=(*STOPPED, "exited"), wall_s=0.8, cpu_s=0.2)
 def daemon_in_vfork():
     """A vfork parent sleeps uninterruptibly while its child lives: it must be killed with it."""
     import ctypes

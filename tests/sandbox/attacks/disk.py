@@ -250,7 +250,7 @@ def dumps_core():
     ctypes.string_at(8)
 
 
-@attack(ends=(*FULL, "out_of_cpu"), keep=("**/*",), cpu_s=1.0)
+@attack(ends=(*FULL, "out_of_cpu"), keep=("**/*",), cpu_s=0.3)
 def folders_without_bottom():
     """Ten thousand folders inside each other are cleaned away all the same: no recursion, no path limit."""
     import os

@@ -20,7 +20,7 @@ REFUSED = ("exited",)
 LIMITS: dict[str, Any] = {
     "wall_s": 10.0,
     "cpu_s": 5.0,
-    "memory_bytes": 256 << 20,
+    "memory_bytes": 128 << 20,
     "processes": 16,
     "file_bytes": 4 << 20,
     "scratch_bytes": 16 << 20,

@@ -18,7 +18,7 @@ ENOUGH: dict[str, Any] = {"wall_s": 60.0, "cpu_s": 20.0}  # a JVM on a busy core
 # name → property, statuses that are no harm, limits, what it must have said
 PORTED: dict[str, tuple[str, tuple[str, ...], dict[str, Any], str]] = {
     "fork_bomb": ("Processes without end.", (*STOPPED, "exited"), FLOOD, ""),
-    "thread_bomb": ("Threads without end.", (*STOPPED, "exited"), FLOOD, ""),
+    "thread_bomb": ("Threads without end.", (*STOPPED, "exited", "too_much_output"), FLOOD, ""),
     "memory": ("Memory without end.", (*STOPPED, "exited"), ENOUGH, ""),
     "output_without_end": ("Standard output without end.", ("too_much_output",), ENOUGH, ""),
     "errors_without_end": ("Standard error without end.", ("too_much_output",), ENOUGH, ""),
@@ -50,7 +50,7 @@ TEXTS = {  # language → its text in ports/
     "Shell": "attacks.sh",
 }
 LACKING = {"PHP": {"thread_bomb"}, "Perl": {"thread_bomb"}, "Shell": {"thread_bomb", "listens"}}  # cannot do it
-STARTS = {"Java": 512 << 20, "JavaScript": 512 << 20, "Go": 512 << 20}  # bytes that a run time may take for itself
+STARTS = {"Java": 2 << 30, "JavaScript": 512 << 20, "Go": 512 << 20}  # bytes that a run time may take for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ def ports(language: str) -> list[Port]:
         }
         if not own.address_space:
             changed["processes"] = 64  # threads of the run time
+        else:
+            changed["cpu_s"] = min(changed["cpu_s"], 0.5) if limits is FLOOD else changed["cpu_s"]
         if language in ("C", "C++", "Perl", "Ruby", "PHP", "Shell"):
             changed["processes"] = 24
         found.append(Port(language, Attack(f"{language}: {name}", "ports", about, name, (), ends, changed, says=says)))

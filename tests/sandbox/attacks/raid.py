@@ -17,6 +17,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -134,23 +135,28 @@ def in_languages(names: Sequence[str], tier: Any, bait: Bait, workers: int) -> I
 
 def talked(sandbox: Sandbox, chosen: Sequence[Attack], bait: Bait) -> Iterator[dict[str, Any]]:
     """Conversations with programs that answer as they like."""
-    for one in chosen:
-        began, frames, size, found = time.monotonic(), 0, 0, []
-        with sandbox.talk(program(one, bait.facts)) as talk:
-            talk.send(b"q" * (8 << 20 if "never_read" in one.name else 100))
-            try:
-                while frames < FRAMES and (reply := talk.receive(timeout_s=30)) is not None:
-                    frames, size = frames + 1, size + len(reply)
-                    if len(reply) > one.limits["output_bytes"]:
-                        found.append(f"a reply of {len(reply)} bytes")
-            except TimeoutError:
-                found.append("receive waited for 30 s, the wall clock is 1.5 s")
-            outcome = talk.end()
-        if time.monotonic() - began > one.limits["wall_s"] + SLACK_S:
-            found.append(f"the conversation took {time.monotonic() - began:.1f} s")
-        if one.name == "reply_cut_short" and frames:
-            found.append("half a frame was taken for one")
-        yield row(one, outcome, found + violations(one, outcome, bait.secret))
+    with ThreadPoolExecutor(len(chosen)) as threads:
+        yield from threads.map(lambda one: talked_to(sandbox, one, bait), chosen)
+
+
+def talked_to(sandbox: Sandbox, one: Attack, bait: Bait) -> dict[str, Any]:
+    frames, size, found = 0, 0, []
+    with sandbox.talk(program(one, bait.facts)) as talk:
+        began = time.monotonic()
+        talk.send(b"q" * (8 << 20 if "never_read" in one.name else 100))
+        try:
+            while frames < FRAMES and (reply := talk.receive(timeout_s=30)) is not None:
+                frames, size = frames + 1, size + len(reply)
+                if len(reply) > one.limits["output_bytes"]:
+                    found.append(f"a reply of {len(reply)} bytes")
+        except TimeoutError:
+            found.append(f"receive waited for 30 s, the wall clock is {one.limits['wall_s']} s")
+        outcome = talk.end()
+    if time.monotonic() - began > one.limits["wall_s"] + SLACK_S:
+        found.append(f"the conversation took {time.monotonic() - began:.1f} s")
+    if one.name == "reply_cut_short" and frames:
+        found.append("half a frame was taken for one")
+    return row(one, outcome, found + violations(one, outcome, bait.secret))
 
 
 def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +195,8 @@ def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
         some = [one for one in chosen if one.family in those]
         began = time.monotonic()
         if some:
-            with Sandbox(workers=1, tier=wish.get("tier", "auto")) as sandbox:
+            workers = 1 if part is in_turn else wish.get("workers", 6)
+            with Sandbox(workers=workers, tier=wish.get("tier", "auto")) as sandbox:
                 for _ in range(wish.get("repeats", 1)):
                     rows += part(sandbox, some, bait)
         times[those[-1]] = round(time.monotonic() - began, 2)

@@ -8,7 +8,7 @@ from sandbox.attacks.weapons import patience
 ENDED = ("exited", "signaled", "timed_out", "too_much_output")
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_of_four_gigabytes():
     """A length of 2³²−1 announces more than anybody may hold."""
     import os
@@ -18,7 +18,7 @@ def reply_of_four_gigabytes():
     time.sleep(20)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_that_never_comes():
     """Silence ends with the wall clock."""
     import time
@@ -26,7 +26,7 @@ def reply_that_never_comes():
     time.sleep(20)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_that_stops_in_its_header():
     """Two bytes of a length, then nothing."""
     import os
@@ -36,7 +36,7 @@ def reply_that_stops_in_its_header():
     time.sleep(20)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_cut_short():
     """Half a frame, then the end of the program: no frame is made of it."""
     import os
@@ -45,7 +45,7 @@ def reply_cut_short():
     os._exit(0)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def replies_without_end():
     """Frames as fast as they can be written, though nobody asked."""
     import os
@@ -54,7 +54,7 @@ def replies_without_end():
         os.write(globals()["STARLOOM_FD"], b"\0\0\x10\0" + b"r" * 4096)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def empty_replies_without_end():
     """Frames of length 0 are frames: a million of them are a flood, no answer."""
     import os
@@ -63,7 +63,7 @@ def empty_replies_without_end():
         os.write(globals()["STARLOOM_FD"], b"\0" * 65536)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_byte_by_byte():
     """A frame that dribbles in, one byte at a time, may not stretch the caller's patience."""
     import os
@@ -75,7 +75,7 @@ def reply_byte_by_byte():
         time.sleep(0.05)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def reply_held_open_by_a_daemon():
     """The program ends, a daemon keeps the socket: the conversation ends all the same."""
     import os
@@ -87,7 +87,7 @@ def reply_held_open_by_a_daemon():
     os._exit(0)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def questions_never_read():
     """A program that does not read cannot hold up the caller that sends."""
     import time
@@ -95,7 +95,7 @@ def questions_never_read():
     time.sleep(20)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def socket_closed_at_once():
     """Both sides of the socket shut, the program lives on."""
     import os
@@ -105,7 +105,7 @@ def socket_closed_at_once():
     time.sleep(20)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def descriptors_sent_to_the_caller():
     """Descriptors that come along with a frame (SCM_RIGHTS) never become the caller's."""
     import array
@@ -121,7 +121,7 @@ def descriptors_sent_to_the_caller():
     time.sleep(0.2)
 
 
-@attack(ends=ENDED, wall_s=1.5)
+@attack(ends=ENDED, wall_s=0.6)
 def replies_on_standard_output_and_output_on_the_socket():
     """The two channels are not mixed up: text on the socket is a length of a gigabyte."""
     import os

@@ -52,7 +52,7 @@ def output_held_open_by_a_daemon():
     os._exit(0)
 
 
-@attack(ends=BURNT, wall_s=8.0, cpu_s=0.4)
+@attack(ends=BURNT, wall_s=8.0, cpu_s=0.2)
 def cpu_spin():
     """A loop ends at `cpu_s`, whatever it does with SIGXCPU."""
     import signal
@@ -64,7 +64,7 @@ def cpu_spin():
     say("ESCAPED 20 s of CPU")
 
 
-@attack(ends=BURNT, wall_s=8.0, cpu_s=0.4)
+@attack(ends=BURNT, wall_s=8.0, cpu_s=0.2)
 def cpu_spin_in_children():
     """Eight children share the CPU seconds of one program."""
     import os
@@ -79,7 +79,7 @@ def cpu_spin_in_children():
         pass
 
 
-@attack(ends=BURNT, wall_s=8.0, cpu_s=0.4)
+@attack(ends=BURNT, wall_s=8.0, cpu_s=0.2)
 def cpu_spent_by_short_children():
     """Children that end before anyone looks: what they burnt is counted too."""
     import os
@@ -92,7 +92,7 @@ def cpu_spent_by_short_children():
     say("ESCAPED 20 s of short children")
 
 
-@attack(ends=BURNT, wall_s=8.0, cpu_s=0.4)
+@attack(ends=BURNT, wall_s=8.0, cpu_s=0.2)
 def cpu_in_a_regular_expression():
     """Catastrophic backtracking runs in C and lets no signal handler in."""
     import re
@@ -101,7 +101,7 @@ def cpu_in_a_regular_expression():
     say("ESCAPED a match that takes years")
 
 
-@attack(ends=BURNT, wall_s=8.0, cpu_s=0.4)
+@attack(ends=BURNT, wall_s=8.0, cpu_s=0.2)
 def cpu_in_a_big_number():
     """A power tower computes in C for minutes."""
     say(f"ESCAPED {(7**6_000_000 % (10**300 + 7)) ** 9_000_000 % 11}")
@@ -140,7 +140,7 @@ def reads_what_nobody_writes():
         say(f"ESCAPED read {file.read(1)!r}")
 
 
-@attack(ends=("exited", "out_of_cpu", "signaled"), cpu_s=1.0)
+@attack(ends=("exited", "out_of_cpu", "signaled"), cpu_s=0.3)
 def recursion_in_the_parser():
     """Deeply nested source and deep recursion end in an error or a crash of the program alone."""
     import sys

@@ -50,7 +50,7 @@ open_files)
 reads_files) for path in "$BAIT_SECRET_FILE" /etc/shadow /root/.ssh/id_ed25519 "/proc/self/root$BAIT_SECRET_FILE"; do spill "$path"; done ;;
 writes_files)
   tried eval ": >>$BAIT_CANARY_FILE"
-  tried rm -f -- "$BAIT_CANARY_FILE" "$BAIT_CANARY_FILE/x"
+  tried rm -- "$BAIT_CANARY_FILE"
   chmod 644 "$BAIT_CANARY_FILE" 2>&1 ;;
 reads_environments) for n in 1 $PPID $BAIT_CALLER $BAIT_SENTINEL; do spill "/proc/$n/environ"; spill "/proc/$n/cmdline"; done ;;
 kills_the_caller) for n in $BAIT_CALLER $BAIT_SENTINEL; do tried kill -WINCH "$n"; done ;;
