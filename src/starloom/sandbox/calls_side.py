@@ -20,6 +20,7 @@ from typing import Any, Final
 from starloom.sandbox.answers import LARGEST, BadAnswer, NotPlain, Numpy, Reference, Tagged, decode, encode
 
 LONGEST_TEXT: Final = 500  # characters of an exception's text that are sent
+BUILT_IN: Final = "builtins"  # the kind of a type that both ends have, such as int
 ANSWERS: Final = ("value", "raised", "too_large")
 _read, _write = os.read, os.write  # a program may take them out of `os`
 
@@ -113,7 +114,9 @@ class Side:
     def encoded(self, message: tuple[Any, ...]) -> bytes:
         return encode(message, self.refer)
 
-    def refer(self, value: Any) -> Reference:
+    def refer(self, value: Any) -> Reference | Tagged:
+        if isinstance(value, type) and getattr(builtins, type.__getattribute__(value, "__name__"), None) is value:
+            return Tagged(BUILT_IN, value.__name__)
         if type(value) is Stranger:
             return Reference(False, object.__getattribute__(value, "_number"))
         if not self.may_refer(value):
@@ -134,6 +137,11 @@ class Side:
                 return self.others[value.number]
             return self.own[value.number]
         if kind is Tagged:
+            found = (
+                getattr(builtins, value.plain, None) if value.kind == BUILT_IN and type(value.plain) is str else None
+            )
+            if isinstance(found, type):
+                return found
             return self.revive(value.plain)
         if kind is Numpy:
             return as_numpy(value)
