@@ -9,6 +9,7 @@ read by the tasks, shown in results, and held by a slow test. Languages without 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from starloom.evals.bench import Bench
 from starloom.evals.judges.exceptions import PLACE, by_chance, swept
 from starloom.evals.verdict import Verdict
+from starloom.problems import load
 
 PAIRS = (
     *(("humaneval-x", language) for language in ("C++", "Java", "JavaScript", "Python")),
@@ -31,7 +33,8 @@ def reason(verdict: Verdict) -> str:
     if "Cannot find module" in verdict.stderr or "MODULE_NOT_FOUND" in verdict.stderr:
         return f"missing library: {verdict.detail}"
     words = {"wrong_answer": "fails its tests", "raised": "raises", "does_not_compile": "does not compile"}
-    return f"wrong reference: {words.get(verdict.status, verdict.status.replace('_', ' '))}: {verdict.detail}"
+    detail = re.sub(r" in /box/home/.*", "", verdict.detail)
+    return f"wrong reference: {words.get(verdict.status, verdict.status.replace('_', ' '))}: {detail}"
 
 
 def main() -> None:
@@ -41,7 +44,7 @@ def main() -> None:
         for benchmark, language in PAIRS:
             if wanted and f"{benchmark}:{language}" not in wanted:
                 continue
-            found = swept(bench, benchmark, language)
+            found = swept(bench, load(benchmark, data, language))
             count = Counter(verdict.status for _, verdict in found)
             print(f"{benchmark}:{language} {len(found)} references {dict(count)}", flush=True)
             if count["toolchain_missing"] or count["harness_error"]:

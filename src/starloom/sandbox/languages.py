@@ -136,7 +136,7 @@ LANGUAGES: Final[tuple[Language, ...]] = (
         ("php-cli", "php-mbstring"), also=("/etc/php", "/etc/alternatives"),
     ),
     Language(
-        "Ruby", "main.rb", _one("ruby"), ("@ruby", "--version"), ("@ruby", "-W0", "main.rb"), ("ruby",),
+        "Ruby", "main.rb", _one("ruby"), ("@ruby", "--version"), ("@ruby", "-W0", "-rset", "main.rb"), ("ruby",),
         also=("/var/lib/gems",), limits=Limits(processes=4, address_space=False),
     ),
     Language(

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from starloom.evals.bench import Bench
 from starloom.evals.judges.harness import judge
 from starloom.evals.verdict import Verdict
-from starloom.problems import Problem, load
+from starloom.problems import Problem
 
 PLACE: Final = Path(__file__).with_name("exceptions.json")
 
@@ -37,8 +37,8 @@ def by_chance(reason: str) -> bool:
     return reason.startswith("by chance:")
 
 
-def swept(bench: Bench, benchmark: str, language: str, field: str = "") -> list[tuple[Problem, Verdict]]:
+def swept(bench: Bench, problems: Sequence[Problem], field: str = "") -> list[tuple[Problem, Verdict]]:
     """Every problem's reference, or another field of its row as the solution, with its verdict."""
-    problems = [problem for problem in load(benchmark, bench.data, language) if problem.solutions or field]
-    pairs = [(p, p.prompt + (str(p.row[field]) if field else p.solutions[0])) for p in problems]
-    return list(zip(problems, judge(bench, pairs), strict=True))
+    asked = [problem for problem in problems if problem.solutions or field]
+    pairs = [(p, p.prompt + (str(p.row[field]) if field else p.solutions[0])) for p in asked]
+    return list(zip(asked, judge(bench, pairs), strict=True))

@@ -21,6 +21,7 @@ from starloom.sandbox import Command, Limits, Outcome, Python, epilogue, epilogu
 from starloom.sandbox.epilogue_samples import SAMPLES
 
 CACHE: Final = 256 << 20  # bytes of compiled programs that are kept: samples at T 0.2 repeat themselves. Our choice
+_NAMED: Final = re.compile(r"(Uncaught )?[\w.]*(Error|Exception)\b")
 _TELLS: Final = re.compile(r"error|exception|assert|panic|fatal|undefined|--- FAIL", re.IGNORECASE)
 _ASSERTED: Final = re.compile(r"assert|test case|did not pass|failed to pass|--- FAIL", re.IGNORECASE)
 
@@ -28,7 +29,8 @@ _ASSERTED: Final = re.compile(r"assert|test case|did not pass|failed to pass|---
 def telling(stderr: str) -> str:
     """The line of an error report that says what happened: most runtimes print a trace of calls behind it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return next((line for line in lines if _TELLS.search(line)), lines[-1] if lines else "")[:300]
+    first = next((line for line in lines if _NAMED.match(line)), None)
+    return (first or next((line for line in lines if _TELLS.search(line)), lines[-1] if lines else ""))[:300]
 
 
 class CannotBuildError(Exception):
