@@ -116,8 +116,12 @@ def drop_bounding(kept: int | None = None) -> None:
             break  # past the last one that this kernel knows, or not allowed to: then none is held
 
 
+_OWN = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+_NONE = bytes(24)
+
+
 def set_capabilities(held: int) -> None:
     """Hold these capabilities and no others; they can be passed on."""
-    header = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     low, high = held & 0xFFFFFFFF, held >> 32
-    syscall("capset", header, struct.pack("<6I", low, low, low, high, high, high))
+    if libc.capset(_OWN, struct.pack("<6I", low, low, low, high, high, high) if held else _NONE):
+        raise failed("capset")

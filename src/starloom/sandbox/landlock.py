@@ -189,7 +189,7 @@ class Landlocked:
         self.facts["folder"] = self.scratch.folder
         self.rules = rules(read, self.home, self.version)
         ordinary_before_6 = self.version < 6 and self.user is None
-        self.filter = None if ordinary_before_6 else seccomp.filter_for("landlock", self.version, None)
+        self.filter = None if ordinary_before_6 else seccomp.Filter(seccomp.filter_for("landlock", self.version, None))
 
     def fork(self) -> int:
         """The worker proper. Orphans of a run become its children; should it be killed, they fall to the process that guards
@@ -220,7 +220,7 @@ class Landlocked:
             kernel.set_capabilities(0)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         self.rules.restrict()
-        seccomp.load(self.filter or seccomp.filter_for("landlock", self.version, os.getpid()))
+        (self.filter or seccomp.Filter(seccomp.filter_for("landlock", self.version, os.getpid()))).load()
 
     def processes(self) -> list[int]:
         """All processes of the run."""

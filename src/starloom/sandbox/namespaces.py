@@ -38,7 +38,7 @@ class Namespaces:
             _check_readable(config["read"])
         socket.sethostname("sandbox")
         self.facts = {"user": NOBODY if self.root_user else uid, "landlock": 0}
-        self.filter = seccomp.filter_for("namespaces", 0, None)
+        self.filter = seccomp.Filter(seccomp.filter_for("namespaces", 0, None))
 
     def fork(self) -> int:
         """The worker proper, as process 1 of a new pid namespace: it dies with the process that guards it, and everything in
@@ -66,7 +66,7 @@ class Namespaces:
         """The last step before the program: no capability, no new ones, the filter."""
         kernel.set_capabilities(0)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        seccomp.load(self.filter)
+        self.filter.load()
 
     def processes(self) -> list[int]:
         """All processes of the run."""

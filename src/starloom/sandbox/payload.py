@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # without the enums of `signal`, whose pages would all be copied
+import atexit
 import gc
+import linecache
 import math
 import os
 import resource
 import signal
 import sys
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from starloom.sandbox.runs import Job
 
 TALK = 3  # the descriptor of a conversation
+RESTORED = tuple(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)))  # what the worker ignores
+SIGPIPE, DEFAULT, IGNORE = int(signal.SIGPIPE), int(signal.SIG_DFL), int(signal.SIG_IGN)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -57,8 +63,9 @@ def _let_go(job: Job, started: int) -> None:
         os.dup2(descriptor, started_at() + 1 + place)
     if job.talk is None:
         os.close(TALK)
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
-        signal.signal(name, signal.SIG_DFL)
+    _signal.signal(SIGPIPE, IGNORE if job.header["kind"] == "python" else DEFAULT)  # as interpreters have it
+    for number in RESTORED:
+        _signal.signal(number, DEFAULT)
     os.umask(0o022)
     job.tier.become()
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
@@ -71,39 +78,53 @@ def _let_go(job: Job, started: int) -> None:
 
 def _limit(limits: dict[str, Any], more_processes: int | None) -> None:
     memory, cpu = int(limits["memory_bytes"]), math.ceil(limits["cpu_s"]) + 1
-    bounds = {
-        resource.RLIMIT_CPU: (cpu, cpu + 1),
-        resource.RLIMIT_DATA: (memory, memory),
-        resource.RLIMIT_FSIZE: (int(limits["file_bytes"]),) * 2,
-        resource.RLIMIT_NOFILE: (int(limits["open_files"]),) * 2,
-        resource.RLIMIT_CORE: (0, 0),
-        resource.RLIMIT_MEMLOCK: (1 << 16, 1 << 16),
-        resource.RLIMIT_MSGQUEUE: (0, 0),
-        resource.RLIMIT_STACK: (8 << 20, 64 << 20),
-    }
+    bounds = [
+        (resource.RLIMIT_CPU, cpu, cpu + 1),
+        (resource.RLIMIT_DATA, memory, memory),
+        (resource.RLIMIT_FSIZE, int(limits["file_bytes"]), None),
+        (resource.RLIMIT_NOFILE, int(limits["open_files"]), None),
+    ]
     if more_processes is not None:
-        bounds[resource.RLIMIT_NPROC] = (int(limits["processes"]) + more_processes,) * 2
+        bounds.append((resource.RLIMIT_NPROC, int(limits["processes"]) + more_processes, None))
     if limits["address_space"]:
-        bounds[resource.RLIMIT_AS] = (memory, memory)
-    for name, (soft, hard) in bounds.items():
-        most = resource.getrlimit(name)[1]
-        if most != resource.RLIM_INFINITY:
-            soft, hard = min(soft, most), min(hard, most)
-        resource.setrlimit(name, (soft, hard))
+        bounds.append((resource.RLIMIT_AS, memory, None))
+    for name, soft, hard in bounds:
+        _bound(name, soft, soft if hard is None else hard)
 
 
-def environment(job: Job) -> dict[str, str]:
-    """What every program finds in its environment: nothing of the caller's."""
-    base = {"PATH": PATH, "HOME": job.tier.home, "TMPDIR": job.tier.home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+def limit_worker() -> None:
+    """The limits that are the same for all programs; set once in the worker, who needs no more."""
+    for name, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_MEMLOCK, 1 << 16, 1 << 16),
+        (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_STACK, 8 << 20, 64 << 20),
+    ):
+        _bound(name, soft, hard)
+
+
+def _bound(name: int, soft: int, hard: int) -> None:
+    most = resource.getrlimit(name)[1]
+    if most != resource.RLIM_INFINITY:
+        soft, hard = min(soft, most), min(hard, most)
+    resource.setrlimit(name, (soft, hard))
+
+
+def base_environment(home: str) -> dict[str, str]:
+    """What every program finds in its environment: nothing of the caller's. The worker has it from the start."""
+    return {"PATH": PATH, "HOME": home, "TMPDIR": home, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"}
+
+
+def _own_environment(job: Job) -> dict[str, str]:
+    """What is set for this program alone."""
+    own: dict[str, str] = dict(job.header.get("env", {}))
     if job.talk is not None:
-        base["STARLOOM_FD"] = str(TALK)
-    base |= {name: str(started_at() + 1 + place) for place, name in enumerate(job.lent)}
-    given: dict[str, str] = job.header.get("env", {})
-    return base | given
+        own["STARLOOM_FD"] = str(TALK)
+    return own | {name: str(started_at() + 1 + place) for place, name in enumerate(job.lent)}
 
 
 def _command(job: Job) -> None:
-    argv, found = job.header["argv"], environment(job)
+    argv, found = job.header["argv"], base_environment(job.tier.home) | _own_environment(job)
     try:
         os.execvpe(argv[0], argv, found)
     except OSError as error:
@@ -111,8 +132,7 @@ def _command(job: Job) -> None:
 
 
 def _python(job: Job) -> int:
-    os.environ.clear()
-    os.environ.update(environment(job))
+    os.environ.update(_own_environment(job))
     source = job.source.decode("utf-8", "surrogatepass")
     argv = job.header["argv"]
     if job.talk is not None:
@@ -124,8 +144,6 @@ def _python(job: Job) -> int:
     sys.modules["__main__"] = module
     sys.argv = ["main.py", *argv]
     sys.path.insert(0, job.tier.home)
-    import linecache
-
     linecache.cache["main.py"] = (len(source), None, source.splitlines(True), "main.py")
     _reseed()
     gc.enable()
@@ -135,9 +153,6 @@ def _python(job: Job) -> int:
 
 def _as_main(source: str, module: ModuleType) -> int:
     """Run the source as the interpreter runs a script, up to what it does at exit; the exit code."""
-    import atexit
-    import threading
-
     code = 0
     try:
         exec(compile(source, "main.py", "exec", dont_inherit=True), module.__dict__)

@@ -63,8 +63,14 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def load(program: bytes) -> None:
-    """From here on this process and all that come of it are filtered; needs no_new_privs."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    described = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    kernel.prctl(kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, ctypes.byref(described))
+class Filter:
+    """A filter as the kernel takes it, made ready before the fork."""
+
+    def __init__(self, program: bytes) -> None:
+        self._buffer = ctypes.create_string_buffer(program, len(program))
+        self._described = _Program(len(program) // 8, ctypes.cast(self._buffer, ctypes.c_void_p))
+        self._reference = ctypes.byref(self._described)
+
+    def load(self) -> None:
+        """From here on this process and all that come of it are filtered; needs no_new_privs."""
+        kernel.prctl(kernel.PR_SET_SECCOMP, kernel.SECCOMP_MODE_FILTER, self._reference)

@@ -16,7 +16,7 @@ import socket
 import traceback
 from typing import Any, NoReturn
 
-from starloom.sandbox import kernel, landlock, namespaces, semaphores, wire
+from starloom.sandbox import kernel, landlock, namespaces, payload, semaphores, wire
 from starloom.sandbox.runs import CallerGone, Run
 from starloom.sandbox.tiers import Tier
 
@@ -34,6 +34,9 @@ def main(descriptor: int) -> None:
         signal.signal(name, signal.SIG_IGN)
     try:
         tier = _prepare(started[0])
+        os.environ.clear()
+        os.environ.update(payload.base_environment(tier.home))
+        payload.limit_worker()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # not before: its own /proc files have to be written
         guard = os.pidfd_open(os.getpid())
         if inner := tier.fork():
