@@ -90,6 +90,8 @@ def unpickle(
     except SandboxError as error:
         raise CheckpointError(f"{path} is a pickle, which may hold a program, and so is read in the sandbox or not at all: {error}. "
                               "Or get the model's safetensors, which need no sandbox") from None  # fmt: skip
+    if "done" not in answer:
+        output.unlink()
     if "refused" in answer:
         raise CheckpointError(f"{path} is not converted: {str(answer['refused'])[:1000]}")
     if "done" not in answer:
