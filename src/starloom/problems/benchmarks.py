@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,9 +51,15 @@ def _completion(benchmark: str, language: str | None, row: Row, number: int) -> 
         _some(_text(row, "canonical_solution")),
         continues=True,
         tests=_some(_text(row, "test", "assertion")),
-        entry_point=row.get("entry_point"),
+        entry_point=row.get("entry_point") or _checked(_text(row, "test", "assertion")),
         row=row,
     )
+
+
+def _checked(test: str) -> str | None:
+    """The function that a Python test checks at its end, where a row does not name it (HumanEval-X)."""
+    found = re.search(r"^check\((\w+)\)\s*\Z", test, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _mbpp(benchmark: str, language: str | None, row: Row, number: int) -> Problem:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from starloom.evals.judges.exceptions import exceptions_of
 from starloom.evals.tasks import stops
 from starloom.evals.tasks.continuation import DIALECTS, Continuation
+from starloom.evals.tasks.python_tasks import FUNCTIONS
 from starloom.evals.tasks.task import Published, Task
 from starloom.problems import BENCHMARKS, Problem
 
@@ -32,6 +34,11 @@ def slug(language: str) -> str:
     return DIALECTS[language].fence if language in DIALECTS else language.lower()
 
 
+def judge_of(language: str) -> str:
+    """Python's tests run beside the program; those of other languages in its own process."""
+    return FUNCTIONS if language == "Python" else HARNESSES
+
+
 def listed_stops(problem: Problem) -> tuple[str, ...]:
     """MultiPL-E's rows name their own."""
     return tuple(str(stop) for stop in problem.row["stop_tokens"])
@@ -39,7 +46,11 @@ def listed_stops(problem: Problem) -> tuple[str, ...]:
 
 def _task(family: str, benchmark: str, language: str, about: str, published: Published, way: Continuation) -> Task:
     name = f"{family}:{slug(language)}"
-    return Task(name, about, (benchmark,), language, "complete", published, way.ask, way.solution, HARNESSES)
+    excepted = exceptions_of(benchmark, language)
+    judge = judge_of(language) if benchmark != "multipl-e" else HARNESSES
+    return Task(
+        name, about, (benchmark,), language, "complete", published, way.ask, way.solution, judge, exceptions=excepted
+    )
 
 
 def _ways(language: str) -> Continuation:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from starloom.evals.judges.exceptions import exceptions_of
 from starloom.evals.tasks import stops
 from starloom.evals.tasks.continuation import DIALECTS, instructed
 from starloom.evals.tasks.fences import code_of
-from starloom.evals.tasks.multilingual_tasks import HARNESSES, languages_of, slug
+from starloom.evals.tasks.multilingual_tasks import judge_of, languages_of, slug
 from starloom.evals.tasks.task import AS_GIVEN, Form, Published, Task
 from starloom.generate.protocol import Ask, Header, Prompt
 from starloom.problems import Problem
@@ -122,7 +123,8 @@ def _task(name: str, language: str) -> Task:
         _SAMPLED,
         way.ask,
         way.solution,
-        HARNESSES,
+        judge_of(language),
+        exceptions=exceptions_of("humanevalpack", language),
         then=way.then if what == "explain" else None,
     )
 
