@@ -31,6 +31,8 @@ def page() -> str:
     after = commands.index(["hub"]) + 1
     commands[after:after] = [["hub", verb] for verb in ("list", "show", "verify", "push")]
     commands.append(["doctor", "sandbox"])
+    after = commands.index(["eval"]) + 1
+    commands[after:after] = [["eval", verb] for verb in ("run", "score", "compare", "tasks", "canonical")]
     for argv in commands:
         parts += ["", f"## starloom {' '.join(argv)}", "", "```", help_of(*argv), "```"]
     return "\n".join(parts) + "\n"

@@ -44,6 +44,8 @@ def kind_of(built: Built) -> Kind:
     files = built.manifest["files"]
     if "log.jsonl" in files:
         return "model"
+    if "asked.json" in files or "results.html" in files:  # benchmarks: they have a page of their own
+        return "other"
     if "completions.jsonl" in files:
         return "completions"
     if "comparison.json" in files:
