@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import signal
 import struct
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 libc = ctypes.PyDLL(None, use_errno=True)  # PyDLL keeps the lock: a fork inside a call that let it go could lose it
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000

@@ -16,10 +16,8 @@ import os
 import signal
 import stat
 import struct
-import tempfile
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starloom.sandbox import kernel, root, scratch, seccomp, watch
 
@@ -63,8 +61,7 @@ def rights(version: int) -> int:
     return sum(more for since, more in SINCE.items() if since <= version)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """What a program may open: descriptors of folders and files with their rights."""
 
     version: int
@@ -149,7 +146,8 @@ class Scratch:
     """The folder of one worker, on the host."""
 
     def __init__(self, temporary: str, user: int | None) -> None:
-        self.folder = tempfile.mkdtemp(prefix=PREFIX, dir=temporary)
+        self.folder = f"{temporary}/{PREFIX}{os.urandom(8).hex()}"
+        os.mkdir(self.folder, 0o700)  # fails where something has that name
         self.home = f"{self.folder}/home"
         os.chmod(self.folder, 0o711)
         os.mkdir(self.home, 0o700)

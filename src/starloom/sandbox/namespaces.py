@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-from pathlib import Path
 from typing import Any
 
 from starloom.sandbox import kernel, root, seccomp, watch
@@ -144,6 +143,6 @@ def _user_namespace(maps: list[str], *, privileged: bool) -> None:
 
 def _write_maps(process: str, maps: list[str], privileged: bool) -> None:
     if not privileged:
-        Path(f"/proc/{process}/setgroups").write_text("deny")
-    Path(f"/proc/{process}/uid_map").write_text(maps[0])
-    Path(f"/proc/{process}/gid_map").write_text(maps[1])
+        root.write(f"/proc/{process}/setgroups", "deny")
+    root.write(f"/proc/{process}/uid_map", maps[0])
+    root.write(f"/proc/{process}/gid_map", maps[1])

@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 TALK = 3  # the descriptor of a conversation
 RESTORED = tuple(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)))  # what the worker ignores
 SIGPIPE, DEFAULT, IGNORE = int(signal.SIGPIPE), int(signal.SIG_DFL), int(signal.SIG_IGN)
+HIGH = 200  # where the pipe to the worker lies until all else is in place
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+HIGH = 200  # where the pipe to the worker lies until all else is in place
 
 
 def begin(job: Job, started: int) -> NoReturn:
     """Become the program. What goes wrong before it runs is written into `started`, which is closed when it does."""
     code = 127
+    os.dup2(started, HIGH, inheritable=False)
     try:
-        _let_go(job, started)
-    except BaseException as error:
-        os.write(started_at(), f"{type(error).__name__}: {error}".encode(errors="replace"))
+        _let_go(job)
+    except BaseException as error:  # where the pipe is to go, the worker's connection may lie until the end of _let_go
+        os.write(HIGH, f"{type(error).__name__}: {error}".encode(errors="replace"))
         os._exit(code)
     try:
         if job.header["kind"] == "python":
@@ -48,18 +53,15 @@ def started_at() -> int:
     return TALK + 1
 
 
-def _let_go(job: Job, started: int) -> None:
+def _let_go(job: Job) -> None:
     os.setsid()
-    high = os.dup2(started, 200, inheritable=False)
-    job.lent = {
-        name: os.dup2(descriptor, 210 + n, inheritable=False) for n, (name, descriptor) in enumerate(job.lent.items())
-    }
+    lent = [os.dup2(descriptor, 210 + place, inheritable=False) for place, descriptor in enumerate(job.lent.values())]
     descriptors = [*job.streams, job.talk if job.talk is not None else os.open("/dev/null", os.O_RDONLY)]
     moved = [os.dup2(descriptor, 201 + place, inheritable=False) for place, descriptor in enumerate(descriptors)]
     for place, descriptor in enumerate(moved):
         os.dup2(descriptor, place)
-    os.dup2(high, TALK + 1, inheritable=False)
-    for place, descriptor in enumerate(job.lent.values()):
+    os.dup2(HIGH, started_at(), inheritable=False)
+    for place, descriptor in enumerate(lent):
         os.dup2(descriptor, started_at() + 1 + place)
     if job.talk is None:
         os.close(TALK)

@@ -9,7 +9,7 @@ What is not covered: holes in the calls that are allowed; what files may be open
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ALLOW = """
 read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn
@@ -82,8 +82,7 @@ FCNTL_REFUSED = (
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(NamedTuple):
     """An answer that depends on one argument: masked, then compared with values; `then` where one fits."""
 
     argument: int

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import Any
 
 from starloom.sandbox import kernel
@@ -49,15 +48,15 @@ def build(read: list[str]) -> None:
         show(path, old, new, shown)
     for name in DEVICES:
         target = f"{new}/dev/{name}"
-        Path(target).parent.mkdir(exist_ok=True)
-        Path(target).touch()
+        os.makedirs(f"{new}/dev", exist_ok=True)
+        write(target, "")
         kernel.mount(f"{old}/dev/{name}", target, None, kernel.MS_BIND)
         kernel.set_flags(target, kernel.MS_NOSUID | kernel.MS_NOEXEC, recursive=False)
     for path, text in WRITTEN.items():
-        Path(new + path).parent.mkdir(parents=True, exist_ok=True)
-        Path(new + path).write_text(text)
+        os.makedirs(os.path.dirname(new + path), exist_ok=True)
+        write(new + path, text)
     for folder in ("/proc", BOX, "/var"):
-        Path(new + folder).mkdir(parents=True, exist_ok=True)
+        os.makedirs(new + folder, exist_ok=True)
     for path, target in LINKS.items():
         if not os.path.lexists(new + path):
             os.symlink(target, new + path)
@@ -81,7 +80,7 @@ def show(path: str, old: str, new: str, shown: list[str]) -> None:
     except (FileNotFoundError, PermissionError, NotADirectoryError):
         return
     target = new + path
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
     if stat.S_ISLNK(mode) and path in SYSTEM:
         os.symlink(os.readlink(old + path), target)
         return
@@ -89,9 +88,9 @@ def show(path: str, old: str, new: str, shown: list[str]) -> None:
     if source is None:
         return
     if os.path.isdir(source):
-        Path(target).mkdir(exist_ok=True)
+        os.makedirs(target, exist_ok=True)
     else:
-        Path(target).touch()
+        write(target, "")
     kernel.bind(source, target, FIXED)
     shown.append(path)
 
@@ -120,6 +119,12 @@ def resolve(path: str, old: str) -> str | None:
             done = ""
         rest = [*target.split("/"), *rest]
     return None
+
+
+def write(path: str, text: str) -> None:
+    """Write a file that is there or is not. (pathlib would bring modules along that every fork then has to copy.)"""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def own_proc() -> None:

@@ -13,8 +13,7 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starloom.sandbox import payload, scratch, watch
 from starloom.sandbox.tiers import Tier
@@ -33,8 +32,7 @@ class CallerGone(Exception):
     """The caller has ended, or has closed the connection."""
 
 
-@dataclass(slots=True)
-class Job:
+class Job(NamedTuple):
     """One run, as the process gets it that becomes the program."""
 
     header: dict[str, Any]

@@ -7,8 +7,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from starloom.sandbox import kernel
 
@@ -16,8 +15,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)  # ended between two looks
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """One look at all living processes of a run."""
 
     cpu_s: float  # of them and of the children that they have waited for
@@ -39,8 +37,8 @@ class Watch:
         alive = []
         for pid in pids:
             try:
-                fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-                memory += _resident(Path(f"/proc/{pid}/status").read_bytes())
+                fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+                memory += _resident(_read(f"/proc/{pid}/status"))
             except GONE:
                 continue
             cpu += sum(int(field) for field in fields[11:15]) / TICKS  # utime stime cutime cstime
@@ -58,7 +56,7 @@ class Watch:
         for pid in pids:
             with contextlib.suppress(*GONE, OSError):
                 for thread in os.listdir(f"/proc/{pid}/task"):
-                    run, wait = map(int, Path(f"/proc/{pid}/task/{thread}/schedstat").read_bytes().split()[:2])
+                    run, wait = map(int, _read(f"/proc/{pid}/task/{thread}/schedstat").split()[:2])
                     seen[thread] = run, wait
                     before = self.seen.get(thread, (run, wait))
                     ran += run - before[0]
@@ -68,6 +66,11 @@ class Watch:
         if demand_s <= step_s:
             return max(step_s - (demand_s - run_s), 0.0)
         return step_s * min(run_s / min(demand_s, self.cores * step_s), 1.0)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _resident(status: bytes) -> int:
@@ -84,9 +87,9 @@ def _proportional(pid: int) -> int:
     total = 0
     try:
         with owner_of(pid):
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
+            rollup = _read(f"/proc/{pid}/smaps_rollup")
     except PermissionError:
-        return _resident(Path(f"/proc/{pid}/status").read_bytes())  # too much rather than nothing
+        return _resident(_read(f"/proc/{pid}/status"))  # too much rather than nothing
     except GONE:
         return 0
     for key in (b"Pss_Anon:", b"Pss_Shmem:", b"SwapPss:"):
@@ -99,7 +102,7 @@ def _proportional(pid: int) -> int:
 @contextlib.contextmanager
 def owner_of(pid: int) -> Iterator[None]:
     """Look at a process as its own user: root without CAP_SYS_PTRACE, as in a container, may not look into another's."""
-    facts = Path(f"/proc/{pid}").stat()
+    facts = os.stat(f"/proc/{pid}")
     if facts.st_uid in (os.geteuid(), 0):
         yield
         return
@@ -119,7 +122,7 @@ def nameless(pids: Iterable[int], device: int) -> int:
     sizes: dict[int, int] = {}
     for pid in pids:
         with contextlib.suppress(*GONE, OSError), owner_of(pid):
-            for line in Path(f"/proc/{pid}/maps").read_bytes().splitlines():
+            for line in _read(f"/proc/{pid}/maps").splitlines():
                 fields = line.split(None, 5)
                 if len(fields) == 6 and fields[5].endswith(b"(deleted)") and _device(fields[3]) == device:
                     start, end = (int(part, 16) for part in fields[0].split(b"-"))
@@ -161,7 +164,7 @@ def below(pid: int) -> list[int]:
         with contextlib.suppress(*GONE):
             for thread in os.listdir(f"/proc/{parent}/task"):
                 with contextlib.suppress(*GONE):
-                    children = [int(c) for c in Path(f"/proc/{parent}/task/{thread}/children").read_bytes().split()]
+                    children = [int(c) for c in _read(f"/proc/{parent}/task/{thread}/children").split()]
                     found += children
                     open_ += children
     return found

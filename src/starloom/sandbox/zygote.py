@@ -89,7 +89,7 @@ def _serve(tier: Tier, connection: socket.socket, watchers: tuple[int, int]) -> 
 
 def _prepare(config: dict[str, Any]) -> Tier:
     missing = []
-    for name in ("linecache", "traceback", "threading", "atexit", "random", *config["warm"]):
+    for name in ("linecache", "traceback", "threading", "atexit", *config["warm"]):
         try:
             importlib.import_module(name)
         except ImportError as error:
