@@ -27,9 +27,6 @@ HIGH = 200  # where the pipe to the worker lies until all else is in place
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-HIGH = 200  # where the pipe to the worker lies until all else is in place
-
-
 def begin(job: Job, started: int) -> NoReturn:
     """Become the program. What goes wrong before it runs is written into `started`, which is closed when it does."""
     code = 127

@@ -40,7 +40,9 @@ def receive(connection: socket.socket, descriptors: int = 0) -> tuple[dict[str, 
     if not start:
         return None
     (length,) = LENGTH.unpack(start)
-    text = exactly(connection, min(length, MOST_HEADER))
+    if length > MOST_HEADER:
+        raise ConnectionResetError(f"a header of {length} bytes: the other side is broken")
+    text = exactly(connection, length)
     if text is None:
         return None
     header = json.loads(text)
