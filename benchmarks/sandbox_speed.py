@@ -74,11 +74,11 @@ def ours(tier: str, seconds: float) -> dict[str, Any]:
     with Sandbox(workers=WORKERS, tier=tier) as sandbox:  # type: ignore[arg-type]
         found = rate(seconds, lambda count: (outcome.ok for outcome in sandbox.map([program] * count)))
         with ThreadPoolExecutor(WORKERS) as threads:
-            both = list(threads.map(lambda place: overhead(sandbox, place), range(400)))
+            both = list(threads.map(lambda place: overhead(sandbox, place), range(200)))
         layers = sandbox.active.as_dict()
     with Sandbox(workers=1, tier=tier) as sandbox:  # type: ignore[arg-type]
         assert all(sandbox.run(program).ok for _ in range(WARM_UP))
-        alone = [overhead(sandbox, place) for place in range(300)]
+        alone = [overhead(sandbox, place) for place in range(150)]
     return found | {"layers": layers, "both_ms": [one for one, _ in both], "alone_ms": [one for one, _ in alone],
                     "own_ms": statistics.median(own for _, own in alone)}  # fmt: skip
 
@@ -131,7 +131,12 @@ def child(python: Path, name: str, seconds: float) -> dict[str, Any]:
     """One contender, in a process of its own."""
     command = [str(python), str(Path(__file__).resolve()), "--turn", name, "--seconds", str(seconds)]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=60 + 5 * seconds,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
