@@ -13,6 +13,7 @@ import errno
 import fcntl
 import math
 import os
+import resource
 import signal
 import stat
 import struct
@@ -85,9 +86,21 @@ class Rules(NamedTuple):
         os.close(ruleset)
 
 
-def rules(read: list[str], home: str, version: int) -> Rules:
+def around(path: str, hidden: list[str]) -> list[tuple[str, int]]:
+    """The rules that let a path be read, but not the folders in `hidden`: there is no rule that forbids, so what lies
+    beside them is allowed, one by one."""
+    real = os.path.realpath(path)
+    if real in hidden:
+        return []
+    if not any(folder.startswith(real.rstrip("/") + "/") for folder in hidden) or not os.path.isdir(real):
+        return [(path, READ)]
+    inner = [entry.path for entry in os.scandir(real) if not entry.is_symlink()]
+    return [(real, READ_DIR), *(rule for one in inner for rule in around(one, hidden))]
+
+
+def rules(read: list[str], hidden: list[str], home: str, version: int) -> Rules:
     """The rules of one worker. Paths that are missing are left out."""
-    wanted = [(path, READ) for path in read]
+    wanted = [rule for path in read for rule in around(path, hidden)]
     wanted += [(f"/proc/{name}", READ_FILE) for name in PROC]
     wanted += [(f"/dev/{name}", READ_FILE | WRITE_FILE) for name in DEVICES]
     wanted += [(home, rights(version) & ~(MAKE_CHAR | MAKE_BLOCK | IOCTL_DEV))]
@@ -185,7 +198,9 @@ class Landlocked:
         self.home = self.scratch.home
         self.facts: dict[str, Any] = {"user": os.getuid() if self.user is None else self.user, "landlock": self.version}
         self.facts["folder"] = self.scratch.folder
-        self.rules = rules(read, self.home, self.version)
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each rule holds a descriptor
+        self.rules = rules(read, config["hidden"], self.home, self.version)
         ordinary_before_6 = self.version < 6 and self.user is None
         self.filter = None if ordinary_before_6 else seccomp.Filter(seccomp.filter_for("landlock", self.version, None))
 

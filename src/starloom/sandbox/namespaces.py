@@ -25,13 +25,15 @@ class Namespaces:
         uid, gid = os.getuid(), os.getgid()
         self.root_user = uid == 0 and _mounts_as_root()
         if self.root_user:
-            root.build(config["read"])  # as root, who reaches every folder; programs read what others may read
+            root.build(
+                config["read"], config["hidden"]
+            )  # as root, who reaches every folder; programs read what others may read
             _user_namespace([f"0 0 1\n{INSIDE} {NOBODY} 1\n"] * 2, privileged=True)
             kernel.unshare(kernel.CLONE_NEWNS | OWN)
         else:
             _user_namespace([f"{INSIDE} {uid} 1\n", f"{INSIDE} {gid} 1\n"], privileged=False)
             kernel.unshare(kernel.CLONE_NEWNS | OWN)
-            root.build(config["read"])
+            root.build(config["read"], config["hidden"])
         self.more_processes: int | None = 0 if self.root_user else 2  # the worker and process 1, the same user then
         if self.root_user:
             _check_readable(config["read"])

@@ -32,8 +32,9 @@ FIXED = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 OLD = "/.old"
 
 
-def build(read: list[str]) -> None:
-    """Make the new root out of the old one and enter it. The process has its own mount namespace and may mount in it."""
+def build(read: list[str], hidden: list[str]) -> None:
+    """Make the new root out of the old one and enter it. The process has its own mount namespace and may mount in it.
+    Folders in `hidden` (problems with their solutions come with starloom) are empty, wherever they would be seen."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("starloom", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=16m,nr_inodes=16384")
     os.chdir("/tmp")
@@ -45,7 +46,7 @@ def build(read: list[str]) -> None:
     kernel.mount(new, new, None, kernel.MS_BIND)
     shown: list[str] = []
     for path in (*SYSTEM, *(f"/etc/{name}" for name in ETC), *read):
-        show(path, old, new, shown)
+        show(path, old, new, shown, hidden)
     for name in DEVICES:
         target = f"{new}/dev/{name}"
         os.makedirs(f"{new}/dev", exist_ok=True)
@@ -70,7 +71,7 @@ def build(read: list[str]) -> None:
     kernel.set_flags("/", FIXED, recursive=False)
 
 
-def show(path: str, old: str, new: str, shown: list[str]) -> None:
+def show(path: str, old: str, new: str, shown: list[str], hidden: list[str]) -> None:
     """One file or folder of the host at its own path; a link of the system's stays a link. Missing ones are left out."""
     path = os.path.normpath(path)
     if any(path == have or path.startswith(have + "/") for have in shown):
@@ -93,6 +94,10 @@ def show(path: str, old: str, new: str, shown: list[str]) -> None:
         write(target, "")
     kernel.bind(source, target, FIXED)
     shown.append(path)
+    for folder in hidden:
+        if (old + folder + "/").startswith(source + "/") and os.path.isdir(old + folder):
+            inside = target + (old + folder)[len(source) :]
+            kernel.mount("hidden", inside, "tmpfs", FIXED, "mode=755,size=4k,nr_inodes=1")
 
 
 def resolve(path: str, old: str) -> str | None:

@@ -43,7 +43,7 @@ class Worker:
 
     def start(self) -> dict[str, Any]:
         """Start the process: what it says of itself. Raises SandboxError when it cannot make its tier."""
-        config = self.config | {"temporary": tempfile.gettempdir()}
+        config = self.config | {"temporary": tempfile.gettempdir(), "hidden": [str(PACKAGE / "problems")]}
         ours, theirs = socket.socketpair()
         with theirs:
             boot = BOOT.format(package=str(PACKAGE), descriptor=theirs.fileno())
