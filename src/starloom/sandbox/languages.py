@@ -82,6 +82,11 @@ def _one(*executables: str) -> dict[str, tuple[str, ...]]:
 _JAVA = {"javac": ("javac",), "java": ("java",)}
 _JAVA_ETC = ("/etc/java-*", "/etc/alternatives")
 _RUN_JAVA = ("@java", *JVM_FLAGS, "-Xmx1g", "-ea")
+# A sandbox may refuse /etc/ssl, which Node takes as a fault; libraries lie where Debian and npm -g put them.
+_NODE_ENV = {
+    "OPENSSL_CONF": "/dev/null",
+    "NODE_PATH": "/usr/share/nodejs:/usr/lib/node_modules:/usr/local/lib/node_modules",
+}
 _NODE = ("@node", "--stack-size=4096", "--max-old-space-size=1024")
 
 LANGUAGES: Final[tuple[Language, ...]] = (
@@ -90,13 +95,13 @@ LANGUAGES: Final[tuple[Language, ...]] = (
     ),
     Language(
         "JavaScript", "main.js", _one("node", "nodejs"), ("@node", "--version"), (*_NODE, "main.js"),
-        ("nodejs", "node-lodash"), env={"NODE_PATH": "/usr/share/nodejs:/usr/lib/node_modules"}, limits=MANAGED,
+        ("nodejs", "node-lodash"), env=_NODE_ENV, limits=MANAGED,
     ),
     Language(
         "TypeScript", "main.ts", {"node": ("node", "nodejs"), "tsc": ("tsc",)}, ("@tsc", "--version"), (*_NODE, "main.js"),
         ("nodejs", "node-typescript", "node-lodash"),
         compile=("@tsc", "--target", "es2020", "--module", "commonjs", "main.ts"), keep=("main.js",),
-        env={"NODE_PATH": "/usr/share/nodejs:/usr/lib/node_modules"}, limits=MANAGED,
+        env=_NODE_ENV, limits=MANAGED,
     ),
     Language(
         "Java", "Main.java", _JAVA, ("@javac", "-version"), (*_RUN_JAVA, "-cp", ".", "Main"), ("default-jdk-headless",),

@@ -120,7 +120,8 @@ def answers(tier: str, abi: int, process: int | None) -> dict[str, Answer]:
         found |= dict.fromkeys(LANDLOCK_PRETEND, 0)
         found |= dict.fromkeys(LANDLOCK_REFUSE, errno.EPERM)
         found["socket"] = errno.EAFNOSUPPORT
-        found["socketpair"] = If(0, (1,), If(1, (1,), None, errno.EAFNOSUPPORT, mask=0xF), errno.EAFNOSUPPORT)
+        # SOCK_STREAM and SOCK_SEQPACKET (Rust starts processes with such a pair) send to their other end alone
+        found["socketpair"] = If(0, (1,), If(1, (1, 5), None, errno.EAFNOSUPPORT, mask=0xF), errno.EAFNOSUPPORT)
         if abi < 3:  # Landlock before Linux 6.2 does not know truncation
             trunc_read = If(1, (0o1000,), errno.EPERM, None, mask=0o1003)
             found |= {"truncate": errno.EPERM, "openat2": errno.ENOSYS, "open": trunc_read}

@@ -1,6 +1,6 @@
 """The reference solutions that do not pass their own benchmark's tests here, each with the reason (exceptions.json).
 
-Reasons begin with `wrong reference:`, `missing library:`, or `by chance:` where a reference passes in some runs only. Many of
+Reasons begin with `wrong reference:`, `wrong tests:`, `missing library:`, or `by chance:` where a reference passes in some runs only. Many of
 MBXP's were written by a model and passed in MXEval's harness because they end the program (`exit`), or close PHP's
 `?>` so that the tests are printed instead of run: there, exit code 0 is a pass.
 """
