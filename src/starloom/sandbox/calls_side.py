@@ -115,8 +115,9 @@ class Side:
         return encode(message, self.refer)
 
     def refer(self, value: Any) -> Reference | Tagged:
-        if isinstance(value, type) and getattr(builtins, type.__getattribute__(value, "__name__"), None) is value:
-            return Tagged(BUILT_IN, value.__name__)
+        name = type.__getattribute__(value, "__name__") if isinstance(value, type) else ""
+        if name and getattr(builtins, name, None) is value:
+            return Tagged(BUILT_IN, name)
         if type(value) is Stranger:
             return Reference(False, object.__getattribute__(value, "_number"))
         if not self.may_refer(value):

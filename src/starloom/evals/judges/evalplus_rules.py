@@ -1,11 +1,12 @@
 """When an answer is right for EvalPlus (0.3.1, eval/__init__.py and eval/_special_oracle.py), on plain values, outside.
 
-Its rules are kept with their quirks, since published figures were made with them; three differ on purpose, each where a
+Its rules are kept with their quirks, since published figures were made with them; four differ on purpose, each where a
 program could have passed by what it is instead of by what it answers:
 
 - values of a subclass are compared as what they are plainly, and what is no value equals nothing;
 - find_zero (HumanEval/32): the polynomial must be zero for the coefficients as they were given, not only as the program left
   them; and a right answer passes (EvalPlus from May 2024 to 0.3.1 fails every one: its loop goes on without counting);
+- what is compared as close has one shape: numpy finds [[]] close to [1.0];
 - an answer that takes more than `answers.LARGEST` bytes is wrong.
 """
 
@@ -80,6 +81,10 @@ class Rules:
         if not exact_kind or type(out) is not type(expected):
             return False
         if isinstance(expected, list | tuple) and len(out) != len(expected):
+            return False
+        if np.shape(out) != np.shape(
+            expected
+        ):  # [[]] is close to [1.0] for numpy, which stretches the one over the other
             return False
         return bool(np.allclose(out, expected, rtol=RTOL, atol=self.atol))
 
