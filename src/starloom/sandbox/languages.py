@@ -127,7 +127,8 @@ LANGUAGES: Final[tuple[Language, ...]] = (
     Language(
         "Rust", "main.rs", _one("rustc"), ("@rustc", "--version"), ("./main",),
         ("rustc", "librust-rand-dev", "librust-regex-dev", "librust-md5-dev"),
-        compile=("@rustc", "--edition", "2021", "-A", "warnings", "-C", "debug-assertions=on", "-o", "main", "main.rs"),
+        compile=("@rustc", "--edition", "2021", "-A", "warnings", "-C", "debug-assertions=on",
+                 "-C", "link-arg=-fuse-ld=bfd", "-o", "main", "main.rs"),
         keep=("main",),
     ),
     Language(
