@@ -108,15 +108,23 @@ def resident(pid: int | str) -> int:
     return 1024 * int(next((line.split()[1] for line in lines if line.startswith("Pss:")), 0))
 
 
-def counts(folder: Path) -> dict[str, int]:
-    """What a run could leave behind."""
+def objects_of(user: int) -> int:
+    """System V objects that this user made."""
+    found = 0
+    for kind in ("shm", "sem", "msg"):
+        head, *rows = (line.split() for line in Path(f"/proc/sysvipc/{kind}").read_text().splitlines())
+        found += sum(int(row[head.index("cuid")]) == user for row in rows)
+    return found
+
+
+def counts(folder: Path, user: int) -> dict[str, int]:
+    """What a run could leave behind; `user` is who the programs are."""
     below = descendants()
-    objects = sum(len(Path(f"/proc/sysvipc/{kind}").read_text().splitlines()) - 1 for kind in ("shm", "sem", "msg"))
     groups = sum(len(list(Path("/sys/fs/cgroup").glob(f"{stars}starloom*"))) for stars in ("", "*/", "*/*/", "*/*/*/"))
     return {
         "processes": len(below), "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()), "files": len(list(folder.rglob("*"))),
-        "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()), "sysv": objects, "cgroups": groups,
-        "shared_memory": sum(1 for path in Path("/dev/shm").glob("*") if path.lstat().st_uid == os.geteuid()),
+        "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()), "sysv": objects_of(user), "cgroups": groups,
+        "shared_memory": sum(1 for path in Path("/dev/shm").glob("*") if path.lstat().st_uid == user),
         "own_bytes": resident("self"), "workers_bytes": sum(map(resident, below)),
     }  # fmt: skip
 
@@ -134,7 +142,9 @@ def soak(tier: str, runs: int, workers: int, folder: Path) -> dict[str, Any]:
     statuses: Counter[str] = Counter()
     wrong: list[str] = []
     idle: list[dict[str, int]] = []
-    before = counts(folder)
+    with Sandbox(tier=tier) as sandbox:  # type: ignore[arg-type]
+        user = sandbox.active.user
+    before = counts(folder, user)
     start = time.perf_counter()
     with Sandbox(workers=workers, tier=tier) as sandbox:  # type: ignore[arg-type]
         layers = sandbox.active.as_dict()
@@ -146,10 +156,10 @@ def soak(tier: str, runs: int, workers: int, folder: Path) -> dict[str, Any]:
                     wrong.append(
                         f"{kind}: {outcome.status} {outcome.exit_code} {outcome.signal} {outcome.stderr[-200:]!r}"
                     )
-            idle.append(counts(folder))
+            idle.append(counts(folder, user))
             took = time.perf_counter() - start
             print(f"{tier} {(tenth + 1) * (runs // 10):>7} runs {took:7.1f} s {idle[-1]}", file=sys.stderr, flush=True)
-    after = counts(folder)
+    after = counts(folder, user)
     growth = {name: idle[-1][name] - idle[0][name] for name in idle[0]}
     return {
         "tier": tier, "layers": layers, "runs": sum(statuses.values()), "seconds": round(took, 1), "statuses": dict(statuses),
