@@ -20,7 +20,7 @@ class Usage(NamedTuple):
 
     cpu_s: float  # of them and of the children that they have waited for
     memory_bytes: int  # anonymous and shared pages, shared ones counted once where it matters, and what is swapped out
-    processes: int
+    processes: int  # and threads
 
 
 class Watch:
@@ -29,7 +29,9 @@ class Watch:
     def __init__(self, memory_bytes: int) -> None:
         self.memory_bytes = memory_bytes
         self.cores = len(os.sched_getaffinity(0))
+        self.elapsed_s, self.ran, self.waited = 0.0, 0, 0  # nanoseconds of all threads, also of those that ended
         self.seen: dict[str, tuple[int, int]] = {}  # thread → nanoseconds run, nanoseconds waited for a core
+        self.pending: dict[str, int] = {}  # thread → nanoseconds of a wait that is not over
 
     def look(self, pids: Iterable[int]) -> Usage:
         """What the processes use now. Pages shared by forks are told apart only when the plain sum is over the limit."""
@@ -42,30 +44,42 @@ class Watch:
             except GONE:
                 continue
             cpu += sum(int(field) for field in fields[11:15]) / TICKS  # utime stime cutime cstime
-            count += 1
+            count += int(fields[17])  # num_threads: RLIMIT_NPROC, where it can be used, counts threads too
             alive.append(pid)
         if memory > self.memory_bytes:
             memory = sum(_proportional(pid) for pid in alive)
         return Usage(cpu, memory, count)
 
     def charged(self, pids: Iterable[int], step_s: float) -> float:
-        """How much of `step_s` counts against the wall limit: time in which the tree wanted cores and other processes
-        had them does not. Without schedstat in the kernel all of it counts."""
-        ran = waited = 0
+        """How much of the time so far, `step_s` more than before, counts against the wall limit: time in which the tree
+        wanted cores and other processes had them does not. Without schedstat in the kernel all of it counts."""
+        self.elapsed_s += step_s
+        pending = 0  # the kernel adds a wait when it is over
         seen: dict[str, tuple[int, int]] = {}
         for pid in pids:
             with contextlib.suppress(*GONE, OSError):
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     run, wait = map(int, _read(f"/proc/{pid}/task/{thread}/schedstat").split()[:2])
                     seen[thread] = run, wait
-                    before = self.seen.get(thread, (run, wait))
-                    ran += run - before[0]
-                    waited += wait - before[1]
+                    before = self.seen.get(thread)
+                    if before is None:
+                        continue
+                    self.ran += run - before[0]
+                    self.waited += wait - before[1]
+                    if (run, wait) == before and _state(f"/proc/{pid}/task/{thread}/stat") == b"R":
+                        self.pending[thread] = self.pending.get(thread, 0) + int(step_s * 1e9)
+                        pending += self.pending[thread]
+                    else:
+                        self.pending.pop(thread, None)
         self.seen = seen
-        run_s, demand_s = max(ran, 0) / 1e9, max(ran + waited, 0) / 1e9
-        if demand_s <= step_s:
-            return max(step_s - (demand_s - run_s), 0.0)
-        return step_s * min(run_s / min(demand_s, self.cores * step_s), 1.0)
+        run_s, demand_s = self.ran / 1e9, (self.ran + self.waited + pending) / 1e9
+        if demand_s <= self.elapsed_s:
+            return self.elapsed_s - (demand_s - run_s)
+        return self.elapsed_s * min(run_s / min(demand_s, self.cores * self.elapsed_s), 1.0)
+
+
+def _state(path: str) -> bytes:
+    return _read(path).rpartition(b")")[2].split(None, 1)[0]
 
 
 def _read(path: str) -> bytes:
