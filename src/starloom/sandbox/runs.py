@@ -223,9 +223,8 @@ class Clock:
             return {}
         self.sight = self.sight or watch.Watch(int(limits["memory_bytes"]))
         pids = self.tier.processes()
-        self.charged += self.sight.charged(
-            pids, min(now - self.last, 2 * self.pause_s + 0.01)
-        )  # longer: we were held up
+        step_s = min(now - self.last, 2 * self.pause_s + 0.01)  # longer: this process itself was held up
+        self.charged = self.sight.charged(pids, step_s)
         self.last = now
         usage = self.sight.look(pids)
         self.peak = max(self.peak, usage.memory_bytes)
