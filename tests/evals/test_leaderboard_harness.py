@@ -33,6 +33,10 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # of the harness and its libraries
 ]
 CONTEXT = 300  # shorter than ARC's 25 shots; room for the 256 tokens of a text and a little of its prompt
+PUBLISHED_DROP = {
+    "doc_to_text": "Passage: {{passage}}\nQuestion: {{question}}\nAnswer:",
+    "doc_to_target": "{{answers[0] | join(', ')}}", "target_delimiter": " ",
+}  # fmt: skip
 ROOT = Path(starloom.__file__).parents[1]
 
 
@@ -106,17 +110,43 @@ def test_contexts_were_long_enough_to_be_cut(data: str, ours: Any) -> None:
 
 
 @pytest.mark.parametrize("task", leaderboard_tasks())
-def test_every_figure_is_that_of_the_harness_own_evaluation(task: str, data: str, built: Built, theirs: Any) -> None:
-    from lm_eval.evaluator import evaluate
+def test_every_request_and_figure_is_that_of_the_harness_own_evaluation(
+    task: str, data: str, built: Built, theirs: Any, tmp_path: Path
+) -> None:
+    """As a user of the harness would: its own configurations with `dataset_path: json` and files, `simple_evaluate`."""
+    from lm_eval.evaluator import simple_evaluate
+    from lm_eval.tasks import TaskManager
 
-    one = named(task)
-    tasks = {one.harness + subject: task for subject, task in harness_tasks(one, read(task, data)).items()}
-    said = evaluate(lm=theirs, task_dict={"tasks": tasks}, bootstrap_iters=0, log_samples=False)["results"]
+    one, settings = named(task), []
+    for subject, splits in read(task, data).sets.items():
+        files = {split: str(tmp_path / f"{subject}-{split}.jsonl") for split in splits}
+        for split, rows in splits.items():
+            Path(files[split]).write_bytes(small.lines(rows))
+        setting = {
+            "task": one.harness + subject, "dataset_path": "json", "dataset_name": None,
+            "dataset_kwargs": {"data_files": files, "cache_dir": str(tmp_path)},
+        }  # fmt: skip
+        if "train" not in splits:
+            setting["training_split"] = None
+        if "test" in splits:
+            setting["validation_split"] = None
+        settings.append(setting | (PUBLISHED_DROP if task == "drop" else {}))
+    manager = TaskManager(include_defaults=False, include_path=[  # all of the harness' thousands take a minute to list
+        Path(harness_module().__file__).parent / "tasks" / ("mmlu/default" if task == "mmlu" else task.partition("_")[0])
+    ])  # fmt: skip
+    said = simple_evaluate(
+        model=theirs, tasks=[{"group": "board", "task": settings}], num_fewshot=one.shots, bootstrap_iters=0,
+        task_manager=manager,
+    )  # fmt: skip
+    samples = [
+        sample for setting in settings for sample in said["samples"][setting["task"]] if sample["filter"] == one.filter
+    ]
+    arguments = [arguments for sample in samples for arguments in sample["arguments"]]
+    assert [tuple(arguments) for arguments in arguments] == [request.args for request in requests(task, data)]
+    values = [said["results"][setting["task"]][f"{one.metric},{one.filter}"] for setting in settings]
     found = json.loads(built.read_bytes("leaderboard.json"))["tasks"][task]
-    values = [result[f"{one.metric},{one.filter}"] for result in said.values()]
     assert found["value"] == pytest.approx(sum(values) / len(values), abs=1e-4 if task == "truthfulqa" else 1e-9)
-    assert found["documents"] == sum(result["sample_len"] for result in said.values())
-    assert found["shots"] == one.shots
+    assert (found["documents"], found["shots"]) == (len(samples), one.shots)
 
 
 def test_blanks_at_the_end_of_a_context_and_whole_texts(ours: Any, theirs: Any) -> None:
