@@ -142,6 +142,14 @@ def test_a_measure_is_a_mean_and_no_share() -> None:
     assert figure["name"] == "bleu" and figure["value"] == 0.75
 
 
+def test_the_layers_that_programs_ran_behind_are_named() -> None:
+    layers = {"tier": "landlock", "namespaces": False, "seccomp": True, "landlock": 7, "rlimits": True, "cgroup": False}
+    rows = [row("a", True, sandbox={**layers, "user": 65534, "notes": []}), row("b", True)]
+    assert tally(rows, FACTS)["containment"] == [
+        "landlock tier: Landlock (ABI 7) + seccomp + rlimits + watchdog; programs run as user 65534"
+    ]
+
+
 def verdicts(folder: Path, rows: list[dict[str, Any]]) -> Path:
     folder.mkdir()
     (folder / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from starloom.evals.harness.tally import extent, notes, percent, span
+from starloom.evals.harness.tally import contained, extent, notes, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 
@@ -111,6 +111,7 @@ def markdown(model: str, tasks: Sequence[Task], leaderboard: Sequence[Mapping[st
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     used = {figure["strength"] for task in tasks for figure in task["figures"]}
     lines += ["", *(f"* *{name}*: {about}." for name, about in STRENGTHS.items() if name in used or "mixed" in used)]
+    lines += [f"* Programs ran behind: {_cell(line)}." for line in contained(tasks)]
     lines += ["* Intervals: bootstrap over problems. A problem's samples are no problems of their own."]
     for task in tasks:
         said = notes(task)

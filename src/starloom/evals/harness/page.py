@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from starloom import __version__
 from starloom.evals.harness.card import LIKELIHOODS
-from starloom.evals.harness.tally import notes, percent, span
+from starloom.evals.harness.tally import contained, notes, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 from starloom.report.page import environment
@@ -71,6 +71,7 @@ def page(
         leaderboard=list(leaderboard),
         strengths=STRENGTHS,
         notes=notes,
+        contained=contained(tasks),
         span=span,
         percent=percent,
         likelihoods=LIKELIHOODS,

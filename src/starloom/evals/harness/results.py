@@ -14,7 +14,7 @@ from starloom.evals.harness.pass_at_k import PUBLISHED_K
 from starloom.evals.harness.sample import ROWS as COMPLETIONS
 from starloom.evals.harness.score import FACTS
 from starloom.evals.harness.score import ROWS as RESULTS
-from starloom.evals.harness.tally import Missing, notes, percent, span, tally
+from starloom.evals.harness.tally import Missing, contained, notes, percent, span, tally
 from starloom.report import plain
 from starloom.report.show import table
 from starloom.stage import Stage, Work
@@ -140,5 +140,6 @@ def render(built: Built) -> str:
     for task in said["tasks"]:
         lines += [f"{task['task']}: {note}" for note in notes(task)]
     lines += [f"{row['task']}: {note}" for row in said["leaderboard"] for note in row["notes"]]
+    lines += [f"programs ran behind: {line}" for line in contained(said["tasks"])]
     lines.append(f"page: {built.path(PAGE)}")
     return "\n".join(plain.visible(line) for line in lines)

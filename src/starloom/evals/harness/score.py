@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import platform
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +77,8 @@ class Score(Stage):
     def external_digests(self) -> dict[str, str]:
         task, found = task_named(self.task), hashlib.sha256()
         for problem in task.problems(self.data):
-            found.update(canonical_json([problem.id, problem.prompt, problem.tests, problem.entry_point, problem.row]))
+            asked = [problem.id, problem.prompt, problem.tests, problem.entry_point, problem.row]
+            found.update(json.dumps(asked, sort_keys=True).encode())  # inputs of MBPP+ hold infinities
         found.update(task.judge.encode())
         return {"data": found.hexdigest(), "python": environment_of(self.python)}
 
@@ -124,11 +127,17 @@ class Score(Stage):
                     pairs.append((problem, candidate(task, problem, row)))
             verdicts = judge(bench, pairs) if pairs else ()
             for number, (_, program), verdict in zip(numbers, pairs, verdicts, strict=True):
-                ran = {"sandbox": bench.layers(), "toolchain": bench.toolchains.get(task.language or "")}
+                ran = {"sandbox": bench.layers(), "toolchain": self._toolchain(bench, task.language)}
                 found = {"program": program, **verdict.as_row(), **ran}
                 kept.add(number, {"found": found, "seconds": verdict.seconds})
                 advance(1)
         return kept
+
+    def _toolchain(self, bench: Bench, language: str | None) -> str | None:
+        """With which version a program ran; judges write down all but Python's."""
+        found = bench.toolchains.get(language or "")
+        ours = language == "Python" and bench.layers() is not None
+        return f"Python {version_of(self.python)}" if found is None and ours else found
 
     def _told(self, work: Work, task: Task, problems: Mapping[str, Problem]) -> dict[str, Any]:
         """What `scored.json` says, for `Results`: the task, and how its answers came about."""
@@ -146,6 +155,17 @@ class Score(Stage):
             "exceptions": dict(task.exceptions),
             "asked": asked,
         }
+
+
+@functools.cache
+def version_of(python: str) -> str:
+    """The version of an interpreter, or of our own for ""."""
+    if not python:
+        return platform.python_version()
+    said = subprocess.run(
+        [python, "-I", "-c", "import platform; print(platform.python_version())"], capture_output=True
+    )
+    return said.stdout.decode("ascii", "replace").strip()
 
 
 def environment_of(python: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from starloom.evals import intervals
 from starloom.evals.harness.pass_at_k import PUBLISHED_K, pass_at_k
 from starloom.evals.harness.score import NOT_ANSWERED, UNJUDGED
 from starloom.report import plain
+from starloom.sandbox import Layers
 
 Row = Mapping[str, Any]
 Missing = Literal["leave_out", "failed"]
@@ -67,11 +69,22 @@ def tally(
         "status": dict(sorted(statuses.items())),
         "strength": dict(sorted(Counter(row["strength"] for row in rows if row["strength"]).items())),
         "toolchains": sorted({row["toolchain"] for row in rows if row["toolchain"]}),
-        "sandbox": next((row["sandbox"] for row in rows if row["sandbox"]), None),
+        "containment": containment(rows),
         "exceptions": facts["exceptions"],
         "limits": facts["limits"],
         "asked": asked,
     }
+
+
+def containment(rows: Sequence[Row]) -> list[str]:
+    """Which layers programs ran behind, a line for each combination that there was."""
+    found = {json.dumps(row["sandbox"], sort_keys=True): row["sandbox"] for row in rows if row["sandbox"]}
+    return [Layers(**{**said, "notes": tuple(said["notes"])}).describe() for said in found.values()]
+
+
+def contained(tasks: Sequence[Row]) -> list[str]:
+    """The same of several tasks."""
+    return list(dict.fromkeys(line for task in tasks for line in task["containment"]))
 
 
 def is_skipped(row: Row) -> bool:
