@@ -18,7 +18,8 @@ class ConvertFlags:
     """Convert a checkpoint: from pickles (.bin, .pt), SantaCoder's own layout or Megatron's to safetensors that starloom and
     transformers load; to a GGUF file for llama.cpp; to SantaCoder's own layout; to many key/value heads (mha) or one (mqa).
 
-    A pickle is read by a limited process of its own, weights only: one that would run code is refused, and nothing runs.
+    A pickle is read in the sandbox, weights only: one that would run code is refused, and nothing runs. Where there is no
+    sandbox (`starloom doctor sandbox`), pickles are refused and safetensors are converted as ever.
     SOURCE is a folder or a file of weights. TARGET appears whole or not at all.
 
     Examples:
