@@ -130,6 +130,7 @@ def _script(suffix: str) -> Weave:
 
 def _lua(found: Toolchain, program: str, tests: str) -> Woven:
     number = secrets.token_hex(16)
+    tests = tests.replace("os.exit(lu.LuaUnit.run())", "assert(lu.LuaUnit.run() == 0)")  # as MultiPL-E's tests end
     text = f'{program}\nlocal assert, error, ending = ...\n{tests}\nending("{number}")\n'
     launcher = "epilogue.lua"
     return Woven(
@@ -167,7 +168,7 @@ def _jvm(name: str, main: str, class_path: str = "") -> Weave:
         path = ":".join(("epilogue", ".", *([class_path] if class_path else ())))
         return Woven(
             {entry.file: f"{program}\n{tests}".encode()},
-            (*options, "-cp", path, "Epilogue", main),
+            (*options, "-cp", path, "Epilogue", main or _main_class(program, tests)),
             entry.compile,
             entry.keep,
             ("Java",),
@@ -176,9 +177,16 @@ def _jvm(name: str, main: str, class_path: str = "") -> Weave:
     return woven
 
 
+def _main_class(program: str, tests: str) -> str:
+    """Java's and Scala's: Main, or the class that the program opens and the tests close (MultiPL-E's Problem)."""
+    opened = re.search(r"(?m)^[ \t]*(?:public[ \t]+)?(?:class|object)[ \t]+(\w+)", program)
+    within = re.search(r"\b(?:class|object)[ \t]+Main\b", tests) is None
+    return opened[1] if within and opened is not None else "Main"
+
+
 def _scala(found: Toolchain, program: str, tests: str) -> Woven:
     library = found.programs["scalac"].parent.parent / "lib" / "scala-library.jar"
-    return _jvm("Scala", "Main", str(library))(found, program, tests)
+    return _jvm("Scala", "", str(library))(found, program, tests)
 
 
 def _csharp(found: Toolchain, program: str, tests: str) -> Woven:
@@ -250,7 +258,7 @@ _WEAVES: Final[Mapping[str, Weave]] = {
     "Python": _script("py"),
     "JavaScript": _script("js"),
     "TypeScript": _typescript,
-    "Java": _jvm("Java", "Main"),
+    "Java": _jvm("Java", ""),
     "Kotlin": _jvm("Kotlin", "MainKt", "main.jar"),
     "Scala": _scala,
     "C": _linked,

@@ -142,21 +142,21 @@ LANGUAGES: Final[tuple[Language, ...]] = (
         ("php-cli", "php-mbstring"), also=("/etc/php", "/etc/alternatives"),
     ),
     Language(
-        "Ruby", "main.rb", _one("ruby"), ("@ruby", "--version"), ("@ruby", "-W0", "-rset", "main.rb"), ("ruby",),
+        "Ruby", "main.rb", _one("ruby"), ("@ruby", "--version"), ("@ruby", "-W0", "-rset", "main.rb"), ("ruby", "ruby-test-unit"),
         also=("/var/lib/gems",), limits=Limits(processes=4, address_space=False),
     ),
     Language(
-        "Perl", "main.pl", _one("perl"), ("@perl", "-e", "print $^V"), ("@perl", "main.pl"), ("perl", "libdata-compare-perl"),
+        "Perl", "main.pl", _one("perl"), ("@perl", "-e", "print $^V"), ("@perl", "main.pl"), ("perl", "libdata-compare-perl", "libtest-deep-perl"),
         also=("/etc/perl",),
     ),
     Language(
-        "Lua", "main.lua", {"lua": ("lua5.4", "lua5.3", "lua")}, ("@lua", "-v"), ("@lua", "main.lua"), ("lua5.4",),
+        "Lua", "main.lua", {"lua": ("lua5.4", "lua5.3", "lua")}, ("@lua", "-v"), ("@lua", "main.lua"), ("lua5.4", "lua-unit"),
         also=("/etc/alternatives",),
     ),
     Language(
         "C#", "main.cs", {"mcs": ("mcs",), "mono": ("mono",)}, ("@mcs", "--version"), ("@mono", "main.exe"),
         ("mono-mcs", "mono-runtime", "libmono-system-numerics4.0-cil"),
-        compile=("@mcs", "-nologo", "-warn:0", "-r:System.Numerics", "-out:main.exe", "main.cs"), keep=("main.exe",),
+        compile=("@mcs", "-nologo", "-warn:0", "-d:DEBUG", "-r:System.Numerics", "-out:main.exe", "main.cs"), keep=("main.exe",),
         limits=MANAGED, also=("/etc/mono",),
     ),
     Language(
@@ -181,7 +181,7 @@ LANGUAGES: Final[tuple[Language, ...]] = (
     ),
     Language(
         "D", "main.d", {"gdc": ("gdc", "gdc-12", "gdc-13", "gdc-14")}, ("@gdc", "--version"), ("./main",), ("gdc",),
-        compile=("@gdc", "-O0", "-w", "-o", "main", "main.d"), keep=("main",),
+        compile=("@gdc", "-O0", "-w", "-funittest", "-o", "main", "main.d"), keep=("main",),
     ),
     Language(
         "Haskell", "main.hs", _one("ghc"), ("@ghc", "--version"), ("./main",), ("ghc",),

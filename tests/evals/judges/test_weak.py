@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weak_cheats import CHEATS, SLOW
+from weak_cheats import CHEATS, LEAVE, SLOW, STYLES
 
 from starloom.errors import SandboxError
 from starloom.evals.bench import Bench
@@ -51,6 +51,16 @@ def test_a_program_that_leaves_early_or_forges_an_end_never_passes(
 ) -> None:
     status, stderr = judged(bench, name, f"{program}\n", SAMPLES[name][1])
     assert status not in ("passed", "timed_out", "out_of_memory"), stderr
+
+
+@pytest.mark.parametrize(("name", "program", "tests"), [marked(*styled) for styled in STYLES])
+def test_other_ways_to_write_tests_fail_what_is_wrong_too(bench: Bench, name: str, program: str, tests: str) -> None:
+    """As MultiPL-E writes them: `set -e`, test runners that run at exit or exit themselves, tests beside main."""
+    assert judged(bench, name, program, tests)[0] == "passed"
+    changed = program.replace("1 + x", "2 + x")
+    assert judged(bench, name, changed, tests)[0] in ("wrong_answer", "raised", "crashed")
+    left = program.replace("1 + x", LEAVE[name])
+    assert judged(bench, name, left, tests)[0] not in ("passed", "does_not_compile")
 
 
 def test_an_empty_program_and_one_that_is_no_text_do_not_pass(bench: Bench) -> None:

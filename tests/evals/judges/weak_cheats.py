@@ -93,3 +93,21 @@ CHEATS: tuple[tuple[str, str, str], ...] = (
 SLOW = frozenset(
     {"Kotlin", "Scala", "Haskell", "R", "Rust", "D", "C#", "Java halt", "Java hook", "TypeScript exit"}
 )  # half a second of compiling
+# (language, a right program, tests in another of its styles)
+STYLES: tuple[tuple[str, str, str], ...] = (
+    ("Shell", "f() {\n  x=$1\n  echo $((1 + x))\n}", "candidate() {\n  f \"$@\"\n}\nset -e\nrun_test() {\n  [[ $(candidate 1) = 2 ]]\n  [[ $(candidate 2) = $(candidate 2) ]]\n}\nrun_test"),
+    ("Ruby", "def f(x)\n  1 + x\nend", "require 'test/unit'\nclass TestHumanEval < Test::Unit::TestCase\n  def test_f\n    assert_equal(2, f(1))\n  end\nend"),
+    ("Lua", "local function f(x)\n  return 1 + x\nend", "lu = require('luaunit')\nfunction test_humaneval()\n  local candidate = f\n  lu.assertEquals(candidate(1), 2)\nend\nos.exit(lu.LuaUnit.run())"),
+    ("Perl", "use constant x => 1;\nsub f { return 1 + x; }", "use Test::Deep;\nsub testhumaneval { my $candidate = \\&f; if (eq_deeply($candidate->(1), 2)) { print 'ok!' } else { print 'not okay!'; exit 1 } }\ntesthumaneval();"),
+    ("Java", "class Problem {\n  static class Helper {}\n  public static long f(long x) {\n    return 1 + x;\n  }", "  public static void main(String[] args) {\n    assert(f(1l) == (2l));\n  }\n}"),
+    ("C#", "using System; using System.Diagnostics;\nclass Problem {\n  public static long F(long x) {\n    return 1 + x;\n  }", "  public static void Main(string[] args) {\n    Debug.Assert(F(1L) == (2L));\n  }\n}"),
+    ("D", "long f(long x) {\n  return 1 + x;\n}", "unittest {\n  alias candidate = f;\n  assert(candidate(1L) == 2L);\n}\nvoid main() {}"),
+    ("Go", "package f_test\nimport (\n  \"testing\"\n  \"fmt\"\n)\nfunc f(x int) int {\n  return 1 + x\n}", "func TestF(t *testing.T) {\n  candidate := f\n  if fmt.Sprintf(\"%v\", candidate(1)) != \"2\" {\n    t.Errorf(\"no\")\n  }\n}"),
+    ("Rust", "fn f(x: isize) -> isize {\n  return 1 + x;", "}\nfn main() {\n  let candidate = f;\n  assert_eq!(candidate(1), 2);\n}"),
+    ("Scala", "object Problem {\n  def f(x : Long) : Long = {\n    1 + x", "  }\n  def main(args: Array[String]) = {\n    assert(f((1l)).equals((2l)));\n  }\n}"),
+)  # fmt: skip
+LEAVE = {
+    "Shell": "0)); exit 0; echo $((x", "Ruby": "exit!(0)", "Lua": "os.exit(0)", "Perl": "exit(0)", "C#": "(long)Leave(); } static int Leave() { Environment.Exit(0); return 0",
+    "Java": "leave(); } static long leave() { System.exit(0); return 0", "D": "leave(); } long leave() { import core.stdc.stdlib; exit(0); return 0",
+    "Go": "func() int { os.Exit(0); return 0 }()", "Rust": "std::process::exit(0)", "Scala": "sys.exit(0)",
+}  # fmt: skip

@@ -10,8 +10,7 @@ os.remove('main.lua')
 local number = text:match('ending%("(%x+)"%)%s*$')
 local write, sub, stdout, reached = io.write, string.sub, io.stdout, false
 local put = stdout.write
-local traceback = debug.traceback
-debug = { traceback = traceback }
+debug = { traceback = debug.traceback, getinfo = debug.getinfo }
 package.loaded.debug = debug
 local run = assert(load(text, '@main.lua'))
 text = nil

@@ -7,8 +7,8 @@ starloom_run() {
     trap - DEBUG ERR RETURN EXIT
     set +T
     unset -f '[' test exit return trap unset builtin diff eval printf
-    eval "$starloom_tests" || exit 1
-    [[ $BASHPID == "$starloom_first" ]] || exit 1
+    eval "$starloom_tests" # not in a condition, where `set -e` of the tests would mean nothing
+    [[ $? == 0 && $BASHPID == "$starloom_first" ]] || exit 1
     starloom_half=$((${#starloom_given} / 2))
     builtin printf '\n%s%s -\n' "${starloom_given:starloom_half}" "${starloom_given:0:starloom_half}"
 }
