@@ -15,7 +15,7 @@ from starloom.evals.judges.lively import Unknown, lively
 from starloom.problems import Problem
 from starloom.sandbox import Limits, Sandbox
 from starloom.sandbox.answers import LARGEST
-from starloom.sandbox.calls import Calls, packed
+from starloom.sandbox.calls import Calls, Reply, packed
 
 MEMORY: Final = 4 << 30  # bytes, as EvalPlus allows
 LIMITS: Final = Limits(wall_s=600, cpu_s=300, memory_bytes=MEMORY, output_bytes=LARGEST + 4096)
@@ -65,14 +65,19 @@ def _worked_out(
     with Calls(sandbox, LIMITS) as calls:
         loaded = calls.load(program, [name])
         if not loaded.ok:
-            raise SandboxError(
-                f"the solution of {problem.id} itself does not run: {loaded.reply}; is a library missing?"
-            )
+            raise SandboxError(f"the solution of {problem.id} itself does not run: {_why(loaded.reply, calls)}")
         for reply in calls.many(name, sent, [None] * count):
             if reply.what not in ("value", "too_large"):
-                raise SandboxError(f"the solution of {problem.id} itself fails on {problem.benchmark}: {reply}")
+                raise SandboxError(f"the solution of {problem.id} itself fails: {_why(reply, calls)}")
             expected.append(lively(reply.value)[0] if reply.what == "value" else TOO_LARGE)
             times.append(reply.cpu_s)
     if name in NOT_NONE:
         expected = [one is not None for one in expected]
     return expected, times
+
+
+def _why(reply: Reply, calls: Calls) -> str:
+    if reply.what == "raised":
+        return f"{reply.kind}: {reply.text}; is a library missing?"
+    outcome = calls.outcome()
+    return f"{reply.what}, {outcome.status} {outcome.detail}".rstrip()
