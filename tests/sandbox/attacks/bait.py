@@ -90,8 +90,9 @@ class Bait:
         self.watched = (bait, home)
         self.sentinel = subprocess.Popen([sys.executable, "-I", "-S", "-c", SENTINEL, secret], stdout=subprocess.PIPE)
         assert self.sentinel.stdout and self.sentinel.stdout.readline() == b"ready\n"
-        os.set_inheritable(os.open(self.secret_file, os.O_RDONLY), True)
-        os.set_inheritable(os.open(bait, os.O_RDONLY | os.O_DIRECTORY), True)
+        self.inheritable = (os.open(self.secret_file, os.O_RDONLY), os.open(bait, os.O_RDONLY | os.O_DIRECTORY))
+        for descriptor in self.inheritable:
+            os.set_inheritable(descriptor, True)
         self.listeners = self._listen(folder)
         self.keys = (os.getpid() << 8 & 0x7FFFFFFF, os.getpid() << 8 & 0x7FFFFFFF | 1)
         self.segment = LIBC.shmget(self.keys[0], 4096, 0o1600)
@@ -170,7 +171,7 @@ class Bait:
                     facts.st_mtime_ns,
                     facts.st_nlink,
                     text,
-                    os.listxattr(path),
+                    os.listxattr(path, follow_symlinks=False),
                 )
         for who, pid in (("caller", os.getpid()), ("sentinel", self.sentinel.pid)):
             found.update({f"{who}'s {name}": value for name, value in knobs(pid).items()})

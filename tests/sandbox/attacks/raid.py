@@ -14,6 +14,7 @@ import fnmatch
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -159,6 +160,17 @@ def talked_to(sandbox: Sandbox, one: Attack, bait: Bait) -> dict[str, Any]:
     return row(one, outcome, found + violations(one, outcome, bait.secret))
 
 
+def unguarded(one: Attack, bait: Bait) -> dict[str, Any]:
+    """A harmless attack in a plain interpreter: what the suite would see if nothing held it."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", one.program(bait.facts)], capture_output=True, pass_fds=bait.inheritable, timeout=60
+    )
+    outcome = Outcome("exited", done.returncode, None, done.stdout, done.stderr, wall_s=time.monotonic() - began)
+    time.sleep(0.05)
+    return row(one, outcome, violations(one, outcome, bait.secret) + bait.harm())
+
+
 def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
     """The whole suite, or the families and names asked for; see the module's docstring."""
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us
@@ -168,6 +180,8 @@ def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
     bait = Bait(folder, os.environ[SECRET_NAME])
     if wish.get("docker"):
         enter_docker_like()
+    if wish.get("bare"):
+        return {"rows": [unguarded(one, bait) for one in attacks() if one.name in wish["names"]]}
     held = set(descendants(os.getpid()))
     before, dirt = descriptors(), litter()
     names, families = wish.get("names"), wish.get("families")

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from sandbox.attacks import controls, raid
+from sandbox.attacks import controls, ported, raid
 from sandbox.attacks.bait import SECRET_NAME
 from sandbox.attacks.hostile import declared
 from starloom.errors import SandboxError
-from starloom.sandbox import Python
+from starloom.sandbox import Python, languages
 
 NOBODY = 65534
 ROOT = os.getuid() == 0
@@ -38,13 +38,13 @@ TESTS = Path(__file__).parents[2]
 
 
 @cache
-def raided(name: str, repeats: int = 1) -> dict[str, Any]:
+def raided(name: str, **more: Any) -> dict[str, Any]:
     """What the raid of that name wrote."""
     docker, user = {**QUICK, **SLOW}[name]
     folder = Path(tempfile.mkdtemp(prefix="starloom-raid-"))
     try:
         folder.chmod(0o755)
-        wish = {"docker": docker, "repeats": repeats, **({} if user is None else {"user": user})}
+        wish = {"docker": docker, **more, **({} if user is None else {"user": user})}
         return run_raid(folder, wish)
     finally:
         shutil.rmtree(folder)
@@ -104,6 +104,34 @@ def test_a_pattern_that_names_what_is_outside_is_refused_before_anything_runs(pa
         Python("", keep=(pattern,))
     with pytest.raises(SandboxError, match="inside the scratch folder"):
         Python("", files={pattern: b""})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("docker", [False, True], ids=["here", "docker"])
+@pytest.mark.parametrize("language", [*ported.TEXTS])
+def test_ported_attacks_are_held(language: str, docker: bool) -> None:
+    if languages.toolchain(language) is None:
+        pytest.skip(languages.missing(language))
+    found = raided("docker" if docker else "here", families=(), languages=(language,))
+    assert [one for one in found["rows"] if one["violations"]] == []
+    assert found["harm"] == []
+    assert len(found["rows"]) == len(ported.ports(language)) >= 18
+
+
+@pytest.mark.parametrize("language", [*ported.TEXTS])
+def test_every_text_knows_every_attack(language: str) -> None:
+    text = (ported.PORTS / ported.TEXTS[language]).read_text()
+    for port in ported.ports(language):
+        assert port.attack.body in text, port.attack.name
+
+
+@pytest.mark.slow
+def test_attacks_succeed_where_no_sandbox_is(tmp_path: Path) -> None:
+    """An attack that nothing stops must be seen: the caller's belongings tell of it, or it says so itself."""
+    wish = {"names": [one.name for one in raid.attacks() if one.bare], "bare": True}
+    seen = {row["name"]: row["violations"] for row in run_raid(tmp_path, wish)["rows"]}
+    assert len(seen) >= 15
+    assert [name for name, found in seen.items() if not found] == []
 
 
 @pytest.mark.slow
