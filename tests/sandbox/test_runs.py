@@ -121,6 +121,18 @@ def test_a_run_finds_nothing_of_the_run_before(sandbox: Sandbox) -> None:
         assert sandbox.run(Python(look)).stdout == b"[] False False False\n"
 
 
+def test_a_file_that_grows_too_large_is_an_error_to_python_and_a_signal_to_others(sandbox: Sandbox) -> None:
+    limits = Limits(file_bytes=1 << 16)
+    assert (
+        b"File too large"
+        in sandbox.run(
+            Python("open('x', 'wb', 0).write(bytes(1 << 16)); open('x', 'ab', 0).write(b'x')", limits=limits)
+        ).stderr
+    )
+    outcome = sandbox.run(Command(("dd", "if=/dev/zero", "of=x", "bs=64k", "count=9"), limits=limits))
+    assert (outcome.status, outcome.signal) == ("signaled", 25)
+
+
 def test_random_numbers_differ_between_runs(sandbox: Sandbox) -> None:
     drawn = {sandbox.run(Python("import random; print(random.random())")).stdout for _ in range(4)}
     assert len(drawn) == 4

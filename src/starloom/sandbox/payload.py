@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 TALK = 3  # the descriptor of a conversation
 RESTORED = tuple(map(int, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)))  # what the worker ignores
-SIGPIPE, DEFAULT, IGNORE = int(signal.SIGPIPE), int(signal.SIG_DFL), int(signal.SIG_IGN)
+BY_PYTHON = (int(signal.SIGPIPE), int(signal.SIGXFSZ))  # what interpreters ignore: errors say it
+DEFAULT, IGNORE = int(signal.SIG_DFL), int(signal.SIG_IGN)
 HIGH = 200  # where the pipe to the worker lies until all else is in place
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -62,7 +63,8 @@ def _let_go(job: Job) -> None:
         os.dup2(descriptor, started_at() + 1 + place)
     if job.talk is None:
         os.close(TALK)
-    _signal.signal(SIGPIPE, IGNORE if job.header["kind"] == "python" else DEFAULT)  # as interpreters have it
+    for number in BY_PYTHON:
+        _signal.signal(number, IGNORE if job.header["kind"] == "python" else DEFAULT)
     for number in RESTORED:
         _signal.signal(number, DEFAULT)
     os.umask(0o022)
