@@ -13,7 +13,7 @@ from starloom.sandbox import kernel
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = (  # what programs need to find their libraries and their language's settings; nothing that names users or hosts
-    *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types"),
+    *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "ssl/openssl.cnf"),
     *("java-11-openjdk", "java-17-openjdk", "java-21-openjdk", "java-25-openjdk", "mono", "perl", "php", "R", "ghc"),
 )
 DEVICES = ("null", "zero", "full", "random", "urandom")
