@@ -142,6 +142,10 @@ def test_a_measure_is_a_mean_and_no_share() -> None:
     assert figure["name"] == "bleu" and figure["value"] == 0.75
 
 
+def test_where_data_lie_is_no_part_of_a_result() -> None:
+    assert tally(rows_of(a="1"), FACTS | {"task": "sums=/home/me/sums.jsonl"})["task"] == "sums=sums.jsonl"
+
+
 def test_the_layers_that_programs_ran_behind_are_named() -> None:
     layers = {"tier": "landlock", "namespaces": False, "seccomp": True, "landlock": 7, "rlimits": True, "cgroup": False}
     rows = [row("a", True, sandbox={**layers, "user": 65534, "notes": []}), row("b", True)]

@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from starloom.evals import intervals
@@ -46,7 +47,8 @@ def tally(
         figures += _figures(part, judged, by_problem, facts["metric"], ks, unanswered, failed, seed)
     statuses = Counter(row["status"] for row in rows)
     return {
-        **{name: facts[name] for name in ("task", "about", "derived", "metric", "language", "benchmark")},
+        **{name: facts[name] for name in ("about", "derived", "metric", "language", "benchmark")},
+        "task": without_folder(facts["task"]),
         "figures": figures,
         "problems": {
             "all": facts["problems"],
@@ -65,6 +67,7 @@ def tally(
             "harness_error": statuses["harness_error"],
             "refused": statuses["refused"],
             "samples": dict(sorted(Counter(len(some) for some in judged.values()).items())),
+            "identical": asked.get("tasks", {}).get(facts["task"], {}).get("identical", 0),
         },
         "status": dict(sorted(statuses.items())),
         "strength": dict(sorted(Counter(row["strength"] for row in rows if row["strength"]).items())),
@@ -74,6 +77,12 @@ def tally(
         "limits": facts["limits"],
         "asked": asked,
     }
+
+
+def without_folder(task: str) -> str:
+    """A task with data by path is called by the file's name: where it lies is no part of a result."""
+    name, given, path = task.partition("=")
+    return f"{name}={Path(path).name}" if given else name
 
 
 def containment(rows: Sequence[Row]) -> list[str]:
@@ -213,7 +222,7 @@ def notes(task: Row) -> list[str]:
         said.append(
             f"{plain.several(bad['count'], 'row')} of {asked['file']} {plain.words(trouble)}: {'; '.join(bad['first'][:3])}"
         )
-    same = asked.get("tasks", {}).get(task["task"], {}).get("identical", 0)
+    same = answers["identical"]
     if same:
         said.append(f"{plain.several(same, 'answer')} of a problem equal to another of it: counted as samples")
     if task["limits"]:

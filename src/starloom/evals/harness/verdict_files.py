@@ -21,7 +21,7 @@ def tries(path: Path) -> dict[tuple[str, str], Tries]:
         if row["status"] in UNJUDGED:
             continue
         for part, passed in {"": row["passed"], **row["parts"]}.items():
-            problems = found.setdefault((row["task"], part), {})
+            problems = found.setdefault((row["task"].partition("=")[0], part), {})  # wherever its data lie
             n, c = problems.get(row["id"], (0, 0))
             problems[row["id"]] = n + 1, c + bool(passed)
     if not found:
@@ -34,7 +34,7 @@ def strengths(path: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for row in rows(path):
         if row["strength"]:
-            found.setdefault(row["task"], set()).add(row["strength"])
+            found.setdefault(row["task"].partition("=")[0], set()).add(row["strength"])
     return found
 
 
