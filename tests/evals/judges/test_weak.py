@@ -53,7 +53,10 @@ def test_a_program_that_leaves_early_or_forges_an_end_never_passes(
     assert status not in ("passed", "timed_out", "out_of_memory"), stderr
 
 
-@pytest.mark.parametrize(("name", "program", "tests"), [marked(*styled) for styled in STYLES])
+@pytest.mark.parametrize(
+    ("name", "program", "tests"),
+    [pytest.param(*styled, id=styled[0], marks=() if styled[0] == "Shell" else pytest.mark.slow) for styled in STYLES],
+)
 def test_other_ways_to_write_tests_fail_what_is_wrong_too(bench: Bench, name: str, program: str, tests: str) -> None:
     """As MultiPL-E writes them: `set -e`, test runners that run at exit or exit themselves, tests beside main."""
     assert judged(bench, name, program, tests)[0] == "passed"
