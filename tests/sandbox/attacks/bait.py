@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import os
 import pty
+import random
 import resource
 import select
 import signal
@@ -78,6 +79,7 @@ class Bait:
 
     def __init__(self, folder: Path, secret: str):
         self.secret = secret.encode()
+        self.name = f"caller-{random.getrandbits(48):x}"
         bait, home = folder / "bait", folder / "home"
         for path in (bait, home, home / ".ssh", home / ".cache"):
             path.mkdir()
@@ -94,15 +96,16 @@ class Bait:
         for descriptor in self.inheritable:
             os.set_inheritable(descriptor, True)
         self.listeners = self._listen(folder)
-        self.keys = (os.getpid() << 8 & 0x7FFFFFFF, os.getpid() << 8 & 0x7FFFFFFF | 1)
-        self.segment = LIBC.shmget(self.keys[0], 4096, 0o1600)
+        self.keys = (random.getrandbits(30), random.getrandbits(30))
+        self.segment = LIBC.shmget(self.keys[0], 4096, 0o3600)
+        assert self.segment >= 0, os.strerror(ctypes.get_errno())
         address = LIBC.shmat(self.segment, None, 0)
         ctypes.memmove(address, self.secret, len(self.secret))
         self.queue = LIBC.msgget(self.keys[1], 0o1600)
-        self.shm_file = Path(f"/dev/shm/caller-{os.getpid()}")
+        self.shm_file = Path(f"/dev/shm/{self.name}")
         self.shm_file.write_text(secret)
         self.key = LIBC.syscall(
-            CALLS[os.uname().machine][0], b"user", f"caller-{os.getpid()}".encode(), self.secret, len(secret), -3
+            CALLS[os.uname().machine][0], b"user", f"{self.name}".encode(), self.secret, len(secret), -3
         )
         self.facts: dict[str, object] = {
             "secret_file": str(self.secret_file),
@@ -120,16 +123,24 @@ class Bait:
             "udp_port": self.listeners[1].getsockname()[1],
             "unix_path": str(folder / "stream"),
             "unix_datagram_path": str(folder / "datagram"),
-            "abstract_name": f"caller-{os.getpid()}",
+            "abstract_name": f"{self.name}",
             "shm_key": self.keys[0],
             "queue_key": self.keys[1],
             "shm_file": str(self.shm_file),
-            "key_name": f"caller-{os.getpid()}",
+            "key_name": f"{self.name}",
         }
         self.heard: list[str] = []
         self.terminal = self._terminal()
         signal.signal(signal.SIGWINCH, lambda *_: self.heard.append("SIGWINCH"))
         signal.signal(signal.SIGTERM, lambda *_: self.heard.append("SIGTERM"))
+        self.begin()
+
+    def begin(self) -> None:
+        """From here on, what differs is harm."""
+        self.heard.clear()
+        for listener in self.listeners:
+            while select.select([listener], [], [], 0)[0]:
+                listener.accept()[0].close() if listener.type == socket.SOCK_STREAM else listener.recv(4096)
         self.before = self._state()
 
     def _listen(self, folder: Path) -> list[socket.socket]:
@@ -139,7 +150,7 @@ class Bait:
             (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
             (socket.AF_UNIX, socket.SOCK_STREAM, str(folder / "stream")),
             (socket.AF_UNIX, socket.SOCK_DGRAM, str(folder / "datagram")),
-            (socket.AF_UNIX, socket.SOCK_STREAM, f"\0caller-{os.getpid()}"),
+            (socket.AF_UNIX, socket.SOCK_STREAM, f"\0{self.name}"),
         ):
             one = socket.socket(family, kind)
             one.bind(address)

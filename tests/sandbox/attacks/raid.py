@@ -168,7 +168,9 @@ def unguarded(one: Attack, bait: Bait) -> dict[str, Any]:
     )
     outcome = Outcome("exited", done.returncode, None, done.stdout, done.stderr, wall_s=time.monotonic() - began)
     time.sleep(0.05)
-    return row(one, outcome, violations(one, outcome, bait.secret) + bait.harm())
+    found = violations(one, outcome, bait.secret) + bait.harm()
+    bait.begin()
+    return row(one, outcome, found)
 
 
 def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +183,9 @@ def raid(folder: Path, wish: dict[str, Any]) -> dict[str, Any]:
     if wish.get("docker"):
         enter_docker_like()
     if wish.get("bare"):
-        return {"rows": [unguarded(one, bait) for one in attacks() if one.name in wish["names"]]}
+        bare_rows = [unguarded(one, bait) for one in attacks() if one.name in wish["names"]]
+        bait.close()
+        return {"rows": bare_rows}
     held = set(descendants(os.getpid()))
     before, dirt = descriptors(), litter()
     names, families = wish.get("names"), wish.get("families")
