@@ -140,6 +140,7 @@ def killed_after(where: Path, name: str, least: int) -> None:
     child.wait()
 
 
+@pytest.mark.slow
 def test_killed_builds_go_on_and_end_in_the_same_bytes(tmp_path: Path) -> None:
     where, whole = tmp_path / "killed", tmp_path / "whole"
     killed_after(where, "answers", 2)
