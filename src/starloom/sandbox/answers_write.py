@@ -191,8 +191,6 @@ class _Writer:
                 raise NotPlain(f"larger than {self.largest} bytes")
             shape = None if scalar else tuple(int(size) for size in array.shape)
             self.numpy(Numpy(array.dtype.str, shape, data))
-        elif array.dtype == object and not scalar:
-            self.put(Tagged("numpy.ndarray", array.tolist()), DEEPEST // 2)
         else:
             self.put(Tagged(kind.__name__), 1)
         return True

@@ -143,7 +143,7 @@ class Side:
             )
             if isinstance(found, type):
                 return found
-            return self.revive(value.plain)
+            return object() if value.plain is None else self.revive(value.plain)
         if kind is Numpy:
             return as_numpy(value)
         if kind in (list, tuple, set, frozenset):

@@ -131,6 +131,18 @@ def test_inputs_are_what_the_functions_take(number: int, given: Any, made: Any) 
 PROBLEMS = ("HumanEval/23", "HumanEval/53", "Mbpp/2", "Mbpp/124")
 
 
+def test_an_iterator_is_no_list() -> None:
+    """Its items count where sets are compared, and nowhere else."""
+    problems = {one.id: one for spec in ("humaneval-plus", "mbpp-plus") for one in load(spec)}
+    unique, similar = problems["HumanEval/34"], problems["Mbpp/2"]
+    with Bench(workers=2) as bench:
+        pairs = [
+            (unique, "def unique(l): return iter(sorted(set(l)))"),
+            (similar, "def similar_elements(a, b): return iter(set(a) & set(b))"),
+        ]
+        assert [verdict.passed for verdict in evalplus.judge(bench, pairs)] == [False, True]
+
+
 def test_references_pass_and_wrong_answers_are_named() -> None:
     problems = [one for spec in ("humaneval-plus", "mbpp-plus") for one in load(spec) if one.id in PROBLEMS]
     with Bench(workers=2) as bench:

@@ -69,7 +69,7 @@ def _judged(bench: Bench, sandbox: Sandbox, problem: Problem, program: str, inpu
             return failed("raised", f"{inputs.part}: the program defines no {name}")
         if not loaded.ok:
             return raised(loaded.reply, calls, inputs.part)
-        replies = calls.many(name, inputs.sent, limits_s, args=name == "find_zero", spread=True)
+        replies = calls.many(name, inputs.sent, limits_s, args=name == "find_zero", spread=rules.as_sets)
         for given, expected, reply in zip(inputs.given, inputs.expected, replies, strict=False):
             where = f"{inputs.part}: {name}({shown(given)[1:-1]})"
             if reply.what != "value":

@@ -53,6 +53,7 @@ class Rules:
         self.name = entry_point
         self.atol = atol
         self.usual = entry_point not in SPECIAL
+        self.as_sets = self.mbpp and entry_point in AS_SETS  # an iterator's items count then, else it equals nothing
 
     def agrees(self, given: Sequence[Any], reply: Reply, expected: Any) -> bool:
         """Whether an answer is right. Where it must be asked for, `reply` has the arguments as the program left them."""
