@@ -10,7 +10,7 @@ import pytest
 
 from evals.harness import small_tasks
 from starloom.cli import dispatch
-from starloom.errors import ConfigError, SourceError
+from starloom.errors import ConfigError, SourceError, StarloomError
 
 SUMS, LENGTHS = small_tasks.SUMS.name, small_tasks.LENGTHS.name
 ADDER = f"{small_tasks.HERE}:adder"
@@ -48,6 +48,13 @@ def test_a_model_is_asked_judged_and_its_results_lie_in_one_folder(
     assert again["evaluation"]["tasks"][0]["figures"] == figures
     text = ran(capsys, *run)
     assert "10 samples of a problem where 20 were published" in text and str(out) in text
+
+
+def test_what_is_missing_outside_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    run = ("run", ADDER, "--tasks", f"{SUMS},gsm8k", "--data", str(tmp_path), "--store", str(tmp_path / "store"))
+    with pytest.raises(StarloomError, match="lm_eval|gsm8k"):
+        dispatch(["eval", *run])
+    assert not list(tmp_path.glob("store/sample-*"))
 
 
 def test_two_results_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,6 +187,7 @@ def _concluded(
         called, tuple(scores), tuple(samples), tuple(boards), k=given.k or PUBLISHED_K, missing=given.missing
     )
     store, known = Store(given.store), Identities()
+    known.of(results)  # what is missing outside, such as data or an extra, is said before the first answer is asked for
     built: dict[int, Built] = {}
     for stage in first:
         build(stage, store, runtime, known, built)
