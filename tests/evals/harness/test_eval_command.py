@@ -52,7 +52,7 @@ def test_a_model_is_asked_judged_and_its_results_lie_in_one_folder(
 
 def test_what_is_missing_outside_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     run = ("run", ADDER, "--tasks", f"{SUMS},gsm8k", "--data", str(tmp_path), "--store", str(tmp_path / "store"))
-    with pytest.raises(StarloomError, match="lm_eval|gsm8k"):
+    with pytest.raises(StarloomError, match=r"lm_eval|gsm8k"):
         dispatch(["eval", *run])
     assert not list(tmp_path.glob("store/sample-*"))
 
