@@ -145,7 +145,7 @@ def test_an_iterator_is_no_list() -> None:
 
 def test_references_pass_and_wrong_answers_are_named() -> None:
     problems = [one for spec in ("humaneval-plus", "mbpp-plus") for one in load(spec) if one.id in PROBLEMS]
-    with Bench(workers=2, limits={"cpu_s": 3.0}) as bench:
+    with Bench(workers=2, limits={"cpu_s": 1.0}) as bench:
         right = list(evalplus.judge(bench, [(one, one.programs()[0]) for one in problems]))
         assert [dict(verdict.parts) for verdict in right] == [{"base": True, "plus": True}] * len(problems)
         add = next(one for one in problems if one.id == "HumanEval/53")
