@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 ID_BYTES = 16  # blake2b-128: 2**64 documents before a collision is likely
@@ -52,8 +53,21 @@ def blob_id(data: bytes) -> str:
 
 def uniform(seed: int, *item: bytes | int | str) -> float:
     """A number in [0, 1) that depends on nothing but the seed and the item: chance as a function, never as a stream."""
-    digest = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
-    _update(
-        digest, *(part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in item)
-    )
-    return (int.from_bytes(digest.digest(), "little") >> 11) / 2**53
+    return chances(seed)(*item)
+
+
+def chances(seed: int, *item: bytes | int | str) -> Callable[..., float]:
+    """`uniform` of items that begin alike: `chances(seed, a, b)(c)` is `uniform(seed, a, b, c)`, in less time for many."""
+    begun = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little", signed=True))
+    _update(begun, *map(_bytes, item))
+
+    def drawn(*place: bytes | int | str) -> float:
+        digest = begun.copy()
+        _update(digest, *map(_bytes, place))
+        return (int.from_bytes(digest.digest(), "little") >> 11) / 2**53
+
+    return drawn
+
+
+def _bytes(part: bytes | int | str) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")

@@ -96,7 +96,8 @@ class PackWay:
     def _commit(self, problem: Problem, family: str | None, words: str, shown: str, start: str, ask: Prompt) -> Prompt:
         """A commit's message, and what was there before."""
         if family is None:
-            return replace(ask, text=f"<commit_before>{shown}<commit_msg>{words}<commit_after>{start}")
+            before, message, after = map(FAMILIES["starcoder"].spelling, COMMIT)
+            return replace(ask, text=f"{before}{shown}{message}{words}{after}{start}")
         known = dict(FAMILIES[family].controls)
         if not all(control in known for control in COMMIT):
             return replace(ask, text=f"{shown}\n{words}\n\n{start}".strip())

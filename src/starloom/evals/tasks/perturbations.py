@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from starloom.problems.problem import docstring_of
-from starloom.records import uniform
+from starloom.records import chances
 
 # Shares of letters and words, NL-Augmenter's defaults for these changes
 TYPO = 0.05
@@ -39,7 +39,7 @@ Change = Callable[[Code, Chance], Code | None]
 
 def chance_of(seed: int, *item: str) -> Chance:
     """A function from a place to a number in [0, 1)."""
-    return lambda *place: uniform(seed, "recode", *item, *place)
+    return chances(seed, "recode", *item)
 
 
 def neighbors(letter: str) -> str:
@@ -87,7 +87,7 @@ def blanks(text: str, chance: Chance) -> str:
     """Blanks taken out between words, and put into them."""
     out = []
     for place, letter in enumerate(text):
-        drawn = chance("blank", place)
+        drawn = chance("blank", place) if letter == " " or letter.isalpha() else 1.0
         if letter == " " and drawn < BLANK and text[place - 1 : place] not in ("", " ", "\n"):
             continue
         out.append(letter)
