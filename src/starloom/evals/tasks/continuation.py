@@ -17,7 +17,8 @@ from starloom.tokens.special import FAMILIES
 PRAISE: Final = "Here is the correct implementation of the code exercise"
 FILE_NAME: Final = "solutions/solution_1"
 ANNOUNCERS: Final = ("file_name", "file_separator")  # the control before a file's name: StarCoder, StarCoder2
-SPELLED: Final = FAMILIES["starcoder"].spelling("file_name")  # as published, for a server that reads it: its tokenizer's family is not known here
+# As published, for a server that reads it: its tokenizer's family is not known here.
+SPELLED: Final = FAMILIES["starcoder"].spelling("file_name")
 
 
 @dataclass(frozen=True, slots=True)
