@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from starloom.errors import ConfigError, SourceError
 from starloom.evals.harness import paired, pass_at_k, verdict_files
 from starloom.evals.harness.pass_at_k import permutation_p
-from starloom.evals.harness.tally import extent, notes, tally
+from starloom.evals.harness.tally import extent, notes, over, tally
 from starloom.evals.verdict import Verdict
 
 FACTS: dict[str, Any] = {
@@ -152,6 +152,27 @@ def test_the_layers_that_programs_ran_behind_are_named() -> None:
     assert tally(rows, FACTS)["containment"] == [
         "landlock tier: Landlock (ABI 7) + seccomp + rlimits + watchdog; programs run as user 65534"
     ]
+
+
+def test_robust_pass_counts_a_sample_that_passes_every_change() -> None:
+    rows = rows_of(**{"H/0/tabs/0": "11", "H/0/tabs/1": "10", "H/1/tabs/0": "11", "H/1/case/0": "00"})
+    facts = FACTS | {"metric": "robust_pass@1"}
+    found = tally(rows, facts, ks=(1,))
+    assert [(one["name"], one["part"], one["value"], over(found, one)) for one in found["figures"]] == [
+        ("pass@1", None, 5 / 8, "4"),
+        ("robust pass@1", "tabs", 0.75, "2"),
+        ("robust pass@1", "case", 0.0, "1"),
+    ]
+
+
+def test_the_worst_of_fewer_prompts_is_no_robust_figure() -> None:
+    rows = rows_of(**{"H/0/tabs/0": "1", "H/0/tabs/1": "1"})
+    failed = [*rows, row("H/0/tabs/2", False, status="not_answered", strength=None)]
+    facts = FACTS | {"metric": "robust_pass@1", "problems": 3, "asked": {"problems": 3}}
+    left_out, counted = tally(failed, facts), tally(failed, facts, missing="failed")
+    assert [one["name"] for one in left_out["figures"]] == ["pass@1"]
+    assert any(note.startswith("no robust pass@1") for note in notes(left_out))
+    assert (counted["figures"][-1]["name"], counted["figures"][-1]["value"]) == ("robust pass@1", 0.0)
 
 
 def verdicts(folder: Path, rows: list[dict[str, Any]]) -> Path:

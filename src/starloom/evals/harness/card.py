@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from starloom.evals.harness.tally import contained, extent, notes, percent, span
+from starloom.evals.harness.tally import ROBUST, contained, extent, notes, over, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 
@@ -69,7 +69,8 @@ def _same(task: str, name: str) -> bool:
 
 
 def _metric(task: Task, figure: Mapping[str, Any]) -> dict[str, Any]:
-    said = [one for one in (figure["part"] and f"{figure['part']} tests", extent(task)) if one]
+    part = figure["part"] if figure["name"] == ROBUST else figure["part"] and f"{figure['part']} tests"
+    said = [one for one in (part, extent(task)) if one]
     return {
         "name": figure["name"] + (f" ({', '.join(said)})" if said else ""),
         "type": figure["name"],
@@ -90,15 +91,12 @@ def markdown(model: str, tasks: Sequence[Task], leaderboard: Sequence[Mapping[st
     for task in tasks:
         for figure in task["figures"]:
             name = figure["name"] + (f" ({figure['part']})" if figure["part"] else "")
-            problems = plain.count(figure["problems"])
-            if figure["problems"] != task["problems"]["all"]:
-                problems += f" of {plain.count(task['problems']['all'])}"
             cells = (
                 task["task"],
                 name,
                 percent(figure),
                 span(figure),
-                problems,
+                over(task, figure),
                 figure["strength"] or "none",
             )
             lines.append("| " + " | ".join(map(_cell, cells)) + " |")

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from starloom import __version__
 from starloom.evals.harness.card import LIKELIHOODS
-from starloom.evals.harness.tally import contained, notes, percent, span
+from starloom.evals.harness.tally import contained, notes, over, percent, span
 from starloom.evals.verdict import STRENGTHS
 from starloom.report import plain
 from starloom.report.page import environment
@@ -73,6 +73,7 @@ def page(
         notes=notes,
         contained=contained(tasks),
         span=span,
+        over=over,
         percent=percent,
         likelihoods=LIKELIHOODS,
         failures=failures.count,

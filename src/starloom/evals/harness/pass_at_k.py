@@ -1,11 +1,12 @@
-"""pass@k without bias, and the exact test of two models on the same problems."""
+"""pass@k without bias, robust pass@1, and the exact test of two models on the same problems."""
 
 # n samples of a problem, c of them correct
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Final
 
@@ -29,6 +30,23 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         raise ValueError(f"pass@{k} of {c} correct among {n} samples: give 1 ≤ k ≤ n and 0 ≤ c ≤ n")
     every = math.comb(n, k)
     return (every - math.comb(n - c, k)) / every
+
+
+def robust_pass_at_1(passed: Mapping[str, Sequence[bool]]) -> dict[str, list[float]]:
+    """Change → for each problem the share of its samples that count, from `problem/change/seed` → verdicts of its samples.
+
+    A sample counts when the samples of its number pass for every changed prompt of the problem; robust pass@1 is the mean
+    over problems (ReCode, arXiv 2212.10264, definition 1). Raises ValueError where prompts have different numbers of samples.
+    """
+    groups: dict[str, dict[str, list[Sequence[bool]]]] = defaultdict(lambda: defaultdict(list))
+    for name, verdicts in passed.items():
+        problem, change, _ = name.rsplit("/", 2)
+        groups[change][problem].append(verdicts)
+    together = {
+        change: [[all(drawn) for drawn in zip(*rows, strict=True)] for rows in problems.values()]
+        for change, problems in groups.items()
+    }
+    return {change: [sum(hits) / len(hits) for hits in problems] for change, problems in together.items()}
 
 
 def permutation_p(differences: Sequence[Fraction], *, seed: int = 0) -> tuple[float, str]:

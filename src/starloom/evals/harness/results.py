@@ -14,7 +14,7 @@ from starloom.evals.harness.pass_at_k import PUBLISHED_K
 from starloom.evals.harness.sample import ROWS as COMPLETIONS
 from starloom.evals.harness.score import FACTS
 from starloom.evals.harness.score import ROWS as RESULTS
-from starloom.evals.harness.tally import Missing, contained, notes, percent, span, tally
+from starloom.evals.harness.tally import Missing, contained, notes, over, percent, span, tally
 from starloom.report import plain
 from starloom.report.show import table
 from starloom.stage import Stage, Work
@@ -122,15 +122,13 @@ def render(built: Built) -> str:
     for task in said["tasks"]:
         for figure in task["figures"]:
             name = figure["name"] + (f" ({figure['part']})" if figure["part"] else "")
-            of = task["problems"]["all"]
-            problems = plain.count(figure["problems"]) + (f" of {plain.count(of)}" if figure["problems"] != of else "")
             rows.append(
                 (
                     task["task"],
                     name,
                     f"{100 * figure['value']:.1f}",
                     span(figure),
-                    problems,
+                    over(task, figure),
                     figure["strength"] or "none",
                 )
             )

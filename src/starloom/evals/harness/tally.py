@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from starloom.evals import intervals
-from starloom.evals.harness.pass_at_k import PUBLISHED_K, pass_at_k
+from starloom.evals.harness.pass_at_k import PUBLISHED_K, pass_at_k, robust_pass_at_1
 from starloom.evals.harness.score import NOT_ANSWERED, UNJUDGED
 from starloom.report import plain
 from starloom.sandbox import Layers
@@ -21,6 +21,7 @@ Row = Mapping[str, Any]
 Missing = Literal["leave_out", "failed"]
 NAMED: Final = 20  # problems of a kind that are named; all are counted
 WHOLE: Final = ""  # the part that is everything
+ROBUST: Final = "robust pass@1"
 
 
 def tally(
@@ -45,6 +46,9 @@ def tally(
     figures = []
     for part in parts:
         figures += _figures(part, judged, by_problem, facts["metric"], ks, unanswered, failed, seed)
+    if facts["metric"] == "robust_pass@1":
+        counted = {name: [row for row in some if not is_skipped(row)] for name, some in by_problem.items()}
+        figures += _robust(counted if failed else judged, wanted, figures, seed)
     statuses = Counter(row["status"] for row in rows)
     return {
         **{name: facts[name] for name in ("about", "derived", "metric", "language", "benchmark")},
@@ -139,11 +143,29 @@ def _figures(
         tries = {name: (n + lost[name], c) for name, (n, c) in tries.items()}
     fewest = min(n for n, _ in tries.values())
     found = []
-    for k in sorted({k for k in ks if k <= fewest} | {1}) if metric == "pass@k" else [1]:
-        name = metric if metric != "pass@k" else f"pass@{k}"
+    drawn = metric != "exact_match"
+    for k in sorted({k for k in ks if k <= fewest} | {1}) if drawn else [1]:
+        name = f"pass@{k}" if drawn else metric
         values = [pass_at_k(n, c, k) for n, c in tries.values()]
         found.append({**said, "name": name, "k": k, **_sure(values, len(judged), unanswered, failed, seed)})
     return found
+
+
+def _robust(
+    answered: Mapping[str, Sequence[Row]], wanted: int, figures: Sequence[Row], seed: int
+) -> list[dict[str, Any]]:
+    """Robust pass@1 of each change, over the problems that were changed; none where a changed prompt lacks a verdict that the
+    others have, since the worst of fewer prompts is better."""
+    said = [figure for figure in figures if figure["part"] is None and figure["k"] == 1]
+    if not said or len(answered) < wanted or len({len(some) for some in answered.values()}) > 1:
+        return []
+    ordered = {name: sorted(some, key=lambda row: row["sample"]) for name, some in answered.items()}
+    found = robust_pass_at_1({name: [bool(row["passed"]) for row in some] for name, some in ordered.items()})
+    alike = {name: said[0][name] for name in ("strength", "strengths")}
+    return [
+        {"part": change, **alike, "name": ROBUST, "k": 1, **_sure(shares, len(shares), 0, False, seed)}
+        for change, shares in found.items()
+    ]
 
 
 def _sure(values: Sequence[float], judged: int, unanswered: int, failed: bool, seed: int) -> dict[str, Any]:
@@ -173,6 +195,13 @@ def span(figure: Row) -> str:
     return f"{100 * figure['low']:.1f} – {100 * figure['high']:.1f}"
 
 
+def over(task: Row, figure: Row) -> str:
+    """Over how many problems a figure is the mean. Those of a robust figure are what was changed, and not its prompts."""
+    of = task["problems"]["all"]
+    whole = figure["name"] == ROBUST or figure["problems"] == of
+    return plain.count(figure["problems"]) + ("" if whole else f" of {plain.count(of)}")
+
+
 def extent(task: Row) -> str:
     """Of how many problems a task's figures speak: "" for all."""
     problems = task["problems"]
@@ -199,6 +228,8 @@ def notes(task: Row) -> list[str]:
         more = " …" if problems["missing"] > len(problems["first_missing"]) else ""
         how = "counted as failed" if problems["counted_as"] == "failed" else "left out (--missing failed counts them)"
         said.append(f"{plain.several(problems['missing'], 'problem')} without an answer, {how}: {names}{more}")
+    if task["metric"] == "robust_pass@1" and all(figure["name"] != ROBUST for figure in task["figures"]):
+        said.append(f"no {ROBUST}: it needs as many judged answers to every changed prompt")
     if answers["not_answered"]:
         said.append(f"{plain.several(answers['not_answered'], 'request')} failed")
     if answers["refused"]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,24 +93,6 @@ class Perturbed:
             )
 
 
-def robust_pass_at_1(passed: Mapping[str, Sequence[bool]]) -> dict[str, float]:
-    """Change → robust pass@1 from problem id → verdicts of its samples: a sample counts when the samples of its number pass
-    for every changed prompt of the problem (arXiv 2212.10264, definition 1)."""
-    groups: dict[str, dict[str, list[Sequence[bool]]]] = defaultdict(lambda: defaultdict(list))
-    for name, verdicts in passed.items():
-        problem, change, _ = name.rsplit("/", 2)
-        groups[change][problem].append(verdicts)
-    return {
-        change: _mean([_mean([all(drawn) for drawn in zip(*rows, strict=True)]) for rows in problems.values()])
-        for change, problems in groups.items()
-    }
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else 0.0
-
-
 _ABOUT: Final = {
     "docstring": "misspelled descriptions",
     "func-name": "other names of the function",
@@ -131,6 +112,7 @@ TASKS: Final = tuple(
         _WAY.solution,
         FUNCTIONS,
         select=Perturbed(family),
+        metric="robust_pass@1",
         derived="changes made here by counters of chance, after the families of ReCode, whose own prompts are made by "
         "NL-Augmenter, NatGen and models",
     )

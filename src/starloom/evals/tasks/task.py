@@ -16,7 +16,7 @@ from starloom.problems import Problem, load
 
 Kind = Literal["complete", "infill"]
 Style = Literal["plain", "prompted", "instruct"]
-Metric = Literal["pass@k", "exact_match", "bleu"]
+Metric = Literal["pass@k", "robust_pass@1", "exact_match", "bleu"]
 
 
 @dataclass(frozen=True, slots=True)
