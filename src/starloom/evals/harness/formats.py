@@ -19,13 +19,17 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Literal, cast
+from typing import IO, Any, Final, Literal, cast, get_args
 
-from starloom.errors import SourceError
+from starloom.errors import ConfigError, SourceError
+from starloom.evals.harness.asks import Wording
+from starloom.evals.tasks.task import Style
+from starloom.tokens.special import FAMILIES
 
 LONGEST_LINE: Final = 64 << 20  # bytes, as `file:` has it
 LONGEST_LIST: Final = 4 << 30  # bytes of a BigCode file, which is one JSON value; our choice
 LONGEST_TEXT: Final = 1 << 20  # bytes of one completion: hundreds of times the longest that was published; our choice
+_TEXTS: Final = ("model", "finish_reason", "prompt", "prefix", "suffix")  # of our own rows
 Kind = Literal["raw", "completion", "program"]
 Trouble = Literal["malformed", "unknown_problem", "too_long", "repeated"]
 
@@ -159,14 +163,40 @@ def _row(row: Any, where: str) -> Iterator[Answer | Bad]:
             return
         own = found == "text"
         task, wording, error = row.get("task"), row.get("wording"), row.get("error")
+        why = _odd(row) if own else None
+        if why is not None:
+            yield Bad(where, "malformed", f"{name!r:.80}: {why}")
+            return
         yield Answer(
             where, name, row[found], kinds[found],
             task if isinstance(task, str) else None,
             _count(row, "sample") if own else None,
             wording if own and isinstance(wording, dict) else None,
-            {key: row[key] for key in ("seed", "model", "finish_reason", "prompt", "prefix", "suffix") if own and key in row},
+            {key: row[key] for key in ("seed", *_TEXTS) if own and key in row},
             error if own and isinstance(error, str) else None,
         )  # fmt: skip
+
+
+def _odd(row: Mapping[str, Any]) -> str | None:
+    """What a row in our own form says that no row of ours does; None for a sound one."""
+    for key in _TEXTS:
+        if not isinstance(row.get(key), str | None):
+            return f"{key!r} is {_kind(row[key])}, not a text"
+    if (row.get("prefix") is None) != (row.get("suffix") is None):
+        return "'prefix' and 'suffix' come together"
+    wording = row.get("wording")
+    if not isinstance(wording, dict) or not wording:
+        return None
+    kinds = {"style": str, "strip": bool, "template": str, "family": str}
+    if not all(isinstance(value, kinds.get(key, ())) for key, value in wording.items()):
+        return f"'wording' holds other things than {', '.join(kinds)}"
+    if wording.get("style", "plain") not in get_args(Style) or wording.get("family", "") not in ("", *FAMILIES):
+        return "'wording' names a style or a family that does not exist"
+    try:
+        Wording(**wording).as_answered()
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _count(said: Any, name: str) -> int | None:
