@@ -6,10 +6,12 @@ import base64
 import hashlib
 import html.parser
 import json
+import math
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,10 @@ from hypothesis import strategies as st
 
 from starloom.evals.harness.card import markdown, model_index
 from starloom.evals.harness.page import LONGEST, MOST, Failures, harmless_json, page
+from starloom.evals.harness.results import board_rows
 from starloom.evals.harness.tally import tally
+from starloom.evals.leaderboard.board import leaderboard_tasks, named
+from starloom.evals.leaderboard.results import skipped, whole
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>",
@@ -161,6 +166,23 @@ def test_a_card_has_the_shape_of_published_ones() -> None:
             ],
         }
     ]  # fmt: skip
+
+
+def test_the_mean_of_the_seven_stands_beside_them_and_in_no_card() -> None:
+    one = {"metric": "acc", "value": 0.5, "low": 0.4, "high": 0.6, "documents": 9, "failed": 0, "shots": 5, "notes": []}
+    said = whole(
+        {name: {**one, "standard_error": 0.07, "as_published": False} for name in leaderboard_tasks()}, "0", {}
+    )
+    rows = board_rows(SimpleNamespace(read_bytes=lambda name: json.dumps(said).encode()))  # type: ignore[arg-type]
+    assert [row["task"] for row in rows] == [*leaderboard_tasks(), "leaderboard"]
+    mean = rows[-1]
+    assert (mean["value"], mean["problems"]) == (0.5, 63)
+    assert math.isclose(mean["high"] - mean["low"], 2 * 1.96 * 0.07 / 7**0.5, rel_tol=1e-4)
+    assert len(model_index("mine", [], rows)[0]["results"]) == 7
+    assert "| leaderboard | average | 50.0 | 44.8 – 55.2 | 63 |" in markdown("mine", [], rows)
+    assert "<td>average</td>" in page("mine", [], Failures(), rows)
+    missing = whole({"drop": skipped(named("drop"), "it cannot")}, "0", {})
+    assert len(board_rows(SimpleNamespace(read_bytes=lambda name: json.dumps(missing).encode()))) == 1  # type: ignore[arg-type]
 
 
 PROBE = """

@@ -51,7 +51,7 @@ def model_index(
                 }
             )
     for row in leaderboard:
-        if row["value"] is None:
+        if row["value"] is None or row["shots"] is None:  # the mean of the seven is of no data set
             continue
         name = f"{row['name']} ({', '.join(row['notes'])})" if row["notes"] else row["name"]
         results.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, ClassVar, Final
 
 from starloom.errors import ConfigError
@@ -15,6 +16,7 @@ from starloom.evals.harness.sample import ROWS as COMPLETIONS
 from starloom.evals.harness.score import FACTS
 from starloom.evals.harness.score import ROWS as RESULTS
 from starloom.evals.harness.tally import Missing, contained, notes, over, percent, span, tally
+from starloom.evals.intervals import CONFIDENCE
 from starloom.report import plain
 from starloom.report.show import table
 from starloom.stage import Stage, Work
@@ -85,11 +87,12 @@ def json_rows(built: Built, name: str) -> Iterator[dict[str, Any]]:
 
 
 def board_rows(built: Built) -> list[dict[str, Any]]:
-    """What a `Leaderboard` found, a row for each of its tasks."""
-    from starloom.evals.leaderboard.board import leaderboard_tasks
+    """What a `Leaderboard` found, a row for each of its tasks, and one for their mean where all seven have a figure."""
+    from starloom.evals.leaderboard.board import NAME, leaderboard_tasks
 
-    said = json.loads(built.read_bytes("leaderboard.json"))["tasks"]
-    return [
+    board = json.loads(built.read_bytes("leaderboard.json"))
+    said = board["tasks"]
+    rows = [
         {
             "task": name,
             "name": one["metric"],
@@ -102,6 +105,26 @@ def board_rows(built: Built) -> list[dict[str, Any]]:
         }
         for name, one in ((name, said[name]) for name in leaderboard_tasks() if name in said)
     ]
+    return rows if board["average"] is None else [*rows, _average(NAME, board, rows)]
+
+
+def _average(name: str, board: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of the seven figures."""
+    value, error = board["average"], board["average_standard_error"]
+    reach = None if error is None else error * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    return {
+        "task": name,
+        "name": "average",
+        "value": value,
+        "low": None if reach is None else max(value - reach, 0.0),
+        "high": None if reach is None else min(value + reach, 1.0),
+        "problems": sum(row["problems"] for row in rows),
+        "shots": None,
+        "notes": [
+            *([] if reach is None else ["interval from the tasks' standard errors, taken for normal: no bootstrap"]),
+            *([] if board["as_published"] else ["not as published: see the notes of its tasks"]),
+        ],
+    }
 
 
 def _board_notes(one: dict[str, Any]) -> list[str]:
