@@ -94,6 +94,10 @@ def test_the_first_fence_of_the_language_is_the_code(one: str, other: str) -> No
     assert [block.tag for block in blocks(text)] == ["text", "python", "python"]
 
 
+def test_an_answer_of_nothing_but_fences_is_read_in_one_pass() -> None:
+    assert len(blocks("```\n" * 300_000)) == 150_000
+
+
 def test_a_fence_that_is_not_closed_goes_on_to_the_end_and_text_without_one_is_code() -> None:
     assert code_of("```js\nlet a = 1", "JavaScript") == "let a = 1"
     assert code_of("return 1", "Python") == "return 1"

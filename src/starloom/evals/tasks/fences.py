@@ -22,14 +22,16 @@ class Block(NamedTuple):
 
 def blocks(text: str) -> list[Block]:
     """Every fenced block in order; one that is not closed goes on to the end."""
-    fences = list(_FENCE.finditer(text))
-    found = []
-    while fences:
-        opening, *rest = fences
-        closing = next((fence for fence in rest if not fence[1]), None)
-        end = closing.start() if closing else len(text)
-        found.append(Block(opening[1].lower(), text[opening.end() + 1 : end]))
-        fences = [fence for fence in rest if closing and fence.start() > closing.start()]
+    found: list[Block] = []
+    opening: re.Match[str] | None = None
+    for fence in _FENCE.finditer(text):
+        if opening is None:
+            opening = fence
+        elif not fence[1]:
+            found.append(Block(opening[1].lower(), text[opening.end() + 1 : fence.start()]))
+            opening = None
+    if opening is not None:
+        found.append(Block(opening[1].lower(), text[opening.end() + 1 :]))
     return found
 
 
