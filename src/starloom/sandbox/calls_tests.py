@@ -14,6 +14,7 @@ import ast
 import importlib
 import linecache
 import os
+import re
 import sys
 from reprlib import Repr
 from typing import Any, Final
@@ -24,6 +25,7 @@ from starloom.sandbox.calls_side import OtherEndGone, Raised, Side, text_of
 FILE: Final = "<tests>"
 IMPORTED: Final = sys.stdlib_module_names | {"numpy"}  # modules that tests may take by a name that the program imported
 LONGEST_DETAIL: Final = 600
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-f]+")
 HEAP_TYPE: Final = (
     1 << 9
 )  # Py_TPFLAGS_HEAPTYPE: a class made by a class statement; `exec` in an empty namespace puts it in builtins
@@ -117,7 +119,7 @@ def short(value: Any) -> str:
     cut = Repr()
     cut.maxstring = cut.maxother = 80
     try:
-        return cut.repr(value)
+        return _ADDRESS.sub("", cut.repr(value))  # the same text in every run
     except ValueError:  # integers of more than 4,300 digits
         return f"<a very long {type(value).__name__}>"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def test_an_answer_is_right_where_evalplus_says_so(answer: Any, expected: Any, r
 def test_the_tolerance_stays_once_a_float_was_expected() -> None:
     rules = Rules("humaneval", "f", 0)
     assert not rules.agrees([], Reply("value", [1.0000000001, "a"]), [1.0, "a"])
+    assert not rules.agrees([], Reply("value", Decimal("sNaN"), plain=True), 1)  # which raises when compared
     assert not Rules("humaneval", "f", 0).agrees([], Reply("value", 10**9 + 1), 10**9)
     assert rules.agrees([], Reply("value", 1.0), 1.0)
     assert rules.agrees([], Reply("value", 10**9 + 1), 10**9)  # a hundred-millionth is close

@@ -8,12 +8,13 @@ As an input it must be a call of `f` whose arguments are values: CRUXEval takes 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+import builtins
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from starloom.evals.bench import Bench
 from starloom.evals.judges.in_order import in_order
-from starloom.evals.judges.lively import lively
+from starloom.evals.judges.lively import is_several, lively
 from starloom.evals.judges.strong import failed, raised, shown
 from starloom.evals.verdict import Verdict
 from starloom.problems import Problem
@@ -42,6 +43,12 @@ BUILDERS: Final = frozenset(
         "ord",
     )
 )
+METHODS: Final = frozenset(  # of plain kinds: a generator's gi_frame leads to exec
+    name
+    for kind in (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, range)
+    for name in dir(kind)
+    if not name.startswith("_")
+)
 _MALFORMED: Final = (SyntaxError, ValueError, TypeError, MemoryError, RecursionError)  # of ast.parse and literal_eval
 _UNEQUAL: Final = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -67,7 +74,7 @@ def judge_inputs(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator
 
     def verdict(pair: tuple[Problem, str]) -> Verdict:
         problem, text = pair
-        why = not_a_call(text)
+        why = not_a_call(text, problem.prompt)
         if why:
             return failed("wrong_answer", why)
         return _worked_out(bench, sandbox, problem.prompt, text, ast.literal_eval(str(problem.row["output"])))
@@ -92,7 +99,8 @@ def _worked_out(bench: Bench, sandbox: Sandbox, code: str, text: str, expected: 
 
 def _compared(answer: Any, expected: Any) -> Verdict:
     try:
-        equal = bool(expected == lively(answer)[0])
+        found = lively(answer)[0]
+        equal = not is_several(found) and bool(expected == found)
     except _UNEQUAL:
         equal = False
     if equal:
@@ -106,18 +114,23 @@ def _short(text: str) -> str:
     return text
 
 
-def not_a_call(text: str) -> str:
-    """Why a text is no call of `f` with values; empty where it is one."""
+def not_a_call(text: str, code: str = "") -> str:
+    """Why a text is no call of `f` with values; empty where it is one. The program's own values may be among them."""
     try:
         call = ast.parse(_short(text.strip()), mode="eval").body
     except _MALFORMED as error:
         return f"the answer is no expression: {error}"
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "f"):
         return "the answer is no call of f"
-    for given in (*call.args, *(keyword.value for keyword in call.keywords)):
+    arguments = (*call.args, *(keyword.value for keyword in call.keywords))
+    values = [node for node in ast.parse(code).body if isinstance(node, ast.Assign)]
+    known = BUILDERS | (_bound((*arguments, *values)) - {"f", *dir(builtins)})
+    for given in arguments:
         for node in ast.walk(given):
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            if isinstance(node, ast.Attribute) and node.attr not in METHODS:
                 return f"an argument takes {node.attr}"
+            if isinstance(node, ast.Name) and node.id not in known:  # [TEXT].sort(key=exec) runs what it likes
+                return f"an argument uses {node.id}"
             if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
                 return "an argument does more than give a value"
             if isinstance(node, ast.Call) and not (
@@ -125,3 +138,10 @@ def not_a_call(text: str) -> str:
             ):
                 return "an argument calls something that makes no value"
     return ""
+
+
+def _bound(arguments: Iterable[ast.AST]) -> set[str]:
+    """Names that assignments, comprehensions and lambdas give to values."""
+    nodes = [node for given in arguments for node in ast.walk(given)]
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return stored | {node.arg for node in nodes if isinstance(node, ast.arg)}

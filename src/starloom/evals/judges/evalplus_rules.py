@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from starloom.evals.judges.lively import lively
+from starloom.evals.judges.lively import is_several, lively
 from starloom.sandbox.calls import Reply
 
 NOT_NONE: Final = frozenset({"check_str", "text_match_three", "text_starta_endb"})  # only whether there is an answer
@@ -57,7 +57,11 @@ class Rules:
 
     def agrees(self, given: Sequence[Any], reply: Reply, expected: Any) -> bool:
         """Whether an answer is right. Where it must be asked for, `reply` has the arguments as the program left them."""
-        if reply.plain and self.usual and reply.value == expected:
+        try:
+            same = reply.plain and self.usual and bool(reply.value == expected)
+        except UNEQUAL:  # a signaling NaN of decimal
+            return False
+        if same:
             if self.atol == 0 and is_floats(expected):
                 self.atol = FLOATS_ATOL
             return True
@@ -90,11 +94,13 @@ class Rules:
         return bool(np.allclose(out, expected, rtol=RTOL, atol=self.atol))
 
     def _equal(self, given: Sequence[Any], out: Any, expected: Any) -> Any:
-        equal = out == expected
+        if self.mbpp and self.name == "are_equivalent":  # Mbpp/164: the task is ambiguous, and any answer is right
+            return True
+        if self.usual and is_several(out):
+            return False
+        equal = not is_several(out) and out == expected
         if not self.mbpp:
             return equal
-        if self.name == "are_equivalent":  # Mbpp/164: the task is ambiguous, and any answer is right
-            return True
         if self.name == "sum_div":  # Mbpp/295: a number may have no divisors
             return equal or out == 0
         if self.name == "surface_Area":  # Mbpp/581: the height may be the pyramid's own
