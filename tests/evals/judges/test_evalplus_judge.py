@@ -67,6 +67,14 @@ def test_an_answer_is_right_where_evalplus_says_so(answer: Any, expected: Any, r
     assert agrees(answer, expected) is right
 
 
+def test_an_array_is_not_stretched_over_what_is_expected() -> None:
+    vast = Numpy("|i1", (1 << 25, 1), bytes(1 << 25))  # beside 4,000 numbers: 134 GB
+    for answer, expected in ((vast, [*range(4000)]), ([vast], [[*range(4000)]])):
+        assert not Rules("humaneval", "f", 0).agrees([], Reply("value", answer), expected)
+    pair = Numpy("<i8", (2,), (4).to_bytes(8, "little") + (5).to_bytes(8, "little"))
+    assert Rules("mbpp", "similar_elements", 0).agrees([], Reply("value", pair), (5, 4))
+
+
 def test_the_tolerance_stays_once_a_float_was_expected() -> None:
     rules = Rules("humaneval", "f", 0)
     assert not rules.agrees([], Reply("value", [1.0000000001, "a"]), [1.0, "a"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+import numpy as np
+
 from starloom.sandbox.answers import Numpy, Tagged
 from starloom.sandbox.calls_side import as_numpy
 
@@ -24,9 +26,16 @@ class Unknown:
     __hash__ = object.__hash__
 
 
+def is_several(value: Any) -> bool:
+    """Whether it is an array of several items. Compared, it gives an array, which is neither true nor false, and by stretching
+    one over the other may take the product of both sizes: it is not to be compared."""
+    return isinstance(value, np.ndarray) and value.size > 1
+
+
 def lively(value: Any) -> tuple[Any, bool]:
-    """A decoded value with numpy's kinds made and subclasses taken plainly; whether its outermost kind is exactly what it
-    was in the program. Raises TypeError and ValueError where that cannot be (a list as a key)."""
+    """A decoded value with numpy's kinds made and subclasses taken plainly, arrays of several items inside it as unknown;
+    whether its outermost kind is exactly what it was in the program. Raises TypeError and ValueError where that cannot be
+    (a list as a key)."""
     return _lively(value), type(value) is not Tagged
 
 
@@ -37,10 +46,15 @@ def _lively(value: Any) -> Any:
     if kind is Numpy:
         return as_numpy(value)
     if kind in (list, tuple, set, frozenset):
-        return kind(_lively(one) for one in value)
+        return kind(map(_inside, value))
     if kind is collections.deque:
-        return collections.deque((_lively(one) for one in value), value.maxlen)
+        return collections.deque(map(_inside, value), value.maxlen)
     if isinstance(value, dict):
-        pairs = {_lively(key): _lively(one) for key, one in value.items()}
+        pairs = {_inside(key): _inside(one) for key, one in value.items()}
         return collections.defaultdict(None, pairs) if kind is collections.defaultdict else kind(pairs)
     return value
+
+
+def _inside(value: Any) -> Any:
+    found = _lively(value)
+    return Unknown("ndarray") if is_several(found) else found
