@@ -66,6 +66,11 @@ def measure(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verd
         yield Verdict(score >= 1, "text", "passed" if score >= 1 else "wrong_answer", score=score)
 
 
+def name_interpreter(bench: Bench, pairs: Sequence[tuple[Problem, str]]) -> Iterator[Verdict]:
+    for _ in pairs:
+        yield Verdict(True, "text", "passed", str(bench.python))
+
+
 HERE = "evals.harness.small_tasks"
 SUMS = Task(
     name=f"{HERE}:SUMS", about="sums", data=(), language=None, kind="complete",
@@ -76,6 +81,8 @@ SLOW = replace(SUMS, name=f"{HERE}:SLOW", judge=f"{HERE}:slow_judge")
 GAPS = replace(SUMS, name=f"{HERE}:GAPS", ask=gap, kind="infill")
 TWICE = replace(SUMS, name=f"{HERE}:TWICE", then=again)
 LENGTHS = replace(SUMS, name=f"{HERE}:LENGTHS", metric="bleu", judge=f"{HERE}:measure")
+
+INTERPRETER = replace(SUMS, name=f"{HERE}:INTERPRETER", judge=f"{HERE}:name_interpreter")
 
 
 @dataclass

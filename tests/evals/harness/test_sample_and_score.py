@@ -60,6 +60,13 @@ def test_what_differs_from_the_published_settings_is_said(tmp_path: Path) -> Non
     assert as_published["differs"] == [] and as_published["settings"]["samples"] == 20
 
 
+def test_programs_run_with_the_interpreter_that_is_named(tmp_path: Path) -> None:
+    task = small_tasks.INTERPRETER.name
+    for named, used in ((sys.executable, sys.executable), ("", "None")):
+        rows = lines(built(Score(sums(task, samples=1), task, python=named), tmp_path), "results.jsonl")
+        assert {row["detail"] for row in rows} == {used}
+
+
 def test_a_failed_request_is_a_row_and_no_verdict(tmp_path: Path) -> None:
     sample = sums(model=f"{small_tasks.HERE}:failing_adder")
     asked = built(sample, tmp_path)

@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
 from starloom.errors import ConfigError
@@ -86,7 +87,11 @@ class Score(Stage):
         task = task_named(self.task)
         problems = {problem.id: problem for problem in task.problems(self.data)}
         answers = [row for row in answer_rows(work.input("samples")) if row["task"] == task.name]
-        with Bench(workers=work.runtime.workers, tier=self.tier, data=self.data, limits=self.limit.changed()) as bench:
+        bench = Bench(
+            workers=work.runtime.workers, tier=self.tier, data=self.data, limits=self.limit.changed(),
+            python=Path(self.python) if self.python else None,
+        )  # fmt: skip
+        with bench:
             judged = self._judged(work, bench, task, problems, answers)
         rows = [{**about(row), **judged[number]["found"]} for number, row in enumerate(answers)]
         statuses = Counter(row["status"] for row in rows)
