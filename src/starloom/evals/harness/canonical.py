@@ -14,6 +14,7 @@ from starloom.evals.harness.score import UNJUDGED
 from starloom.evals.tasks.task import AS_GIVEN, Task
 from starloom.problems import Problem
 from starloom.report import plain
+from starloom.report.show import table
 from starloom.stage import Stage, Work, external
 from starloom.store import canonical_json
 
@@ -69,3 +70,34 @@ def sweep(task: str, rows: Sequence[Mapping[str, Any]], exceptions: Mapping[str,
         "strength": sorted({row["strength"] for row in rows if row["strength"]}),
         "passed_against_expectation": sorted(row["id"] for row in rows if row["passed"] and row["id"] in exceptions),
     }
+
+
+def table_of_sweeps(sweeps: Sequence[Mapping[str, Any]], lacking: Mapping[str, str]) -> str:
+    """Several sweeps for a terminal; `lacking`: task → why it has no data."""
+    rows: list[tuple[str, ...]] = [
+        ("task", "references", "passed", "explained", "unexplained", "not judged", "verdicts")
+    ]
+    notes = []
+    for one in sweeps:
+        label = one["task"] + (f" (run {one['run'] + 1})" if one["run"] else "")
+        counts = (len(one[name]) for name in ("explained", "unexplained", "not_judged"))
+        rows.append(
+            (
+                label,
+                plain.count(one["references"]),
+                plain.count(one["passed"]),
+                *map(plain.count, counts),
+                "+".join(one["strength"]) or "none",
+            )
+        )
+        notes += [f"{label}: {name}: {why}" for kind in ("explained", "unexplained") for name, why in one[kind].items()]
+        reasons: dict[str, int] = {}
+        for why in one["not_judged"].values():
+            reasons[why] = reasons.get(why, 0) + 1
+        notes += [f"{label}: {count:,} not judged: {why}" for why, count in reasons.items()]
+        if one["passed_against_expectation"]:
+            notes.append(
+                f"{label}: passed although named as exceptions: {', '.join(one['passed_against_expectation'])}"
+            )
+    notes += [f"{name}: left out: {why}" for name, why in lacking.items()]
+    return "\n".join(plain.visible(line) for line in [*table(rows, right=(1, 2, 3, 4, 5)), *notes])

@@ -15,7 +15,7 @@ from starloom import flags
 from starloom.errors import ConfigError, SourceError, suggestion
 from starloom.evals.harness import model, paired
 from starloom.evals.harness.asks import Sampling, Wording
-from starloom.evals.harness.canonical import Canonical, sweep
+from starloom.evals.harness.canonical import Canonical, sweep, table_of_sweeps
 from starloom.evals.harness.flags import (
     CanonicalFlags,
     CompareFlags,
@@ -168,7 +168,7 @@ def canonical(argv: Sequence[str]) -> int:
     if given.json:
         print(json.dumps({"tasks": sweeps, "without_data": lacking, "sound": sound}, indent=2))
     else:
-        print(_swept(sweeps, lacking))
+        print(table_of_sweeps(sweeps, lacking))
     return 0 if sound else 1
 
 
@@ -243,36 +243,6 @@ def _listed(name: str, data: str) -> dict[str, Any]:
             "max_tokens": published.max_tokens, "source": published.source,
         },
     }  # fmt: skip
-
-
-def _swept(sweeps: Sequence[dict[str, Any]], lacking: dict[str, str]) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("task", "references", "passed", "explained", "unexplained", "not judged", "verdicts")
-    ]
-    notes = []
-    for one in sweeps:
-        label = one["task"] + (f" (run {one['run'] + 1})" if one["run"] else "")
-        counts = (len(one[name]) for name in ("explained", "unexplained", "not_judged"))
-        rows.append(
-            (
-                label,
-                plain.count(one["references"]),
-                plain.count(one["passed"]),
-                *map(plain.count, counts),
-                "+".join(one["strength"]) or "none",
-            )
-        )
-        notes += [f"{label}: {name}: {why}" for kind in ("explained", "unexplained") for name, why in one[kind].items()]
-        reasons: dict[str, int] = {}
-        for why in one["not_judged"].values():
-            reasons[why] = reasons.get(why, 0) + 1
-        notes += [f"{label}: {count:,} not judged: {why}" for why, count in reasons.items()]
-        if one["passed_against_expectation"]:
-            notes.append(
-                f"{label}: passed although named as exceptions: {', '.join(one['passed_against_expectation'])}"
-            )
-    notes += [f"{name}: left out: {why}" for name, why in lacking.items()]
-    return "\n".join(plain.visible(line) for line in [*table(rows, right=(1, 2, 3, 4, 5)), *notes])
 
 
 def _runtime(given: JudgeFlags, device: str = "cpu", threads: int | None = None) -> Runtime:
