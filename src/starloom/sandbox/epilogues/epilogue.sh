@@ -2,11 +2,15 @@
 # memory: a program that searches the variables finds the token. What is covered: exit, return, traps, functions named like
 # the commands that tests use, children that print.
 starloom_run() {
-    local starloom_first=$BASHPID starloom_given=$1 starloom_tests=$3 starloom_half
+    local -r starloom_first=$BASHPID starloom_given=$1 starloom_tests=$3
+    local starloom_half
     eval "$2"
+    POSIXLY_CORRECT=1 # special builtins come before functions of their name
+    unset -f '[' test exit return trap unset builtin diff eval printf set enable unalias shopt || exit 1 # readonly ones
+    enable exit eval printf trap test '[' && unalias -a && shopt -u expand_aliases || exit 1
+    unset POSIXLY_CORRECT
     trap - DEBUG ERR RETURN EXIT
     set +T
-    unset -f '[' test exit return trap unset builtin diff eval printf
     eval "$starloom_tests" # not in a condition, where `set -e` of the tests would mean nothing
     [[ $? == 0 && $BASHPID == "$starloom_first" ]] || exit 1
     starloom_half=$((${#starloom_given} / 2))
