@@ -63,7 +63,7 @@ OWN_LIMITS: Final = Limit()
 class Score(Stage):
     """The verdicts on the answers to one task. How many workers judge changes none of them."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # judges that refuse more: CRUXEval inputs, epilogues of Python and shells
 
     samples: Stage
     task: str
