@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -115,6 +116,10 @@ def _apps(benchmark: str, language: str | None, row: Row, number: int) -> Proble
 
 def _cruxeval(benchmark: str, language: str | None, row: Row, number: int) -> Problem:
     code, given, result = _text(row, "code"), _text(row, "input"), _text(row, "output")
+    try:
+        ast.literal_eval(result)
+    except (SyntaxError, MemoryError, RecursionError):
+        raise ValueError(f"its output is no literal: {result[:100]}") from None
     test = f"assert f({given}) == {result}"
     return Problem(benchmark, f"CRUXEval/{_text(row, 'id')}", language, code, "", (code,), False, (test,), "f", row)
 

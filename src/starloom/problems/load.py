@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from starloom.problems.benchmarks import BENCHMARKS
 from starloom.problems.problem import Problem
 
 # In the order of the benchmark's files; licenses and attribution beside them: data/README.md
+MOST_BYTES = 8 << 30  # of one file, unpacked; our choice, since LiveCodeBench's files take gigabytes
 CARRIED = {
     "humaneval": ("humaneval.jsonl.gz",),
     "humaneval-plus": ("humaneval-plus.jsonl.gz",),
@@ -97,7 +99,14 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _unzipped(data: bytes) -> bytes:
-    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    """A file's text. Raises OSError for one that unpacks to more than `MOST_BYTES`."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise OSError(f"it unpacks to more than {MOST_BYTES:,} bytes")
+    return text
 
 
 def _rows(place: str, data: bytes) -> Iterator[dict[str, Any]]:

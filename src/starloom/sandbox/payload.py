@@ -99,6 +99,7 @@ def limit_worker() -> None:
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_MEMLOCK, 1 << 16, 1 << 16),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_SIGPENDING, 1024, 1024),  # POSIX timers and queued signals; our choice
         (resource.RLIMIT_STACK, 8 << 20, 64 << 20),
     ):
         _bound(name, soft, hard)

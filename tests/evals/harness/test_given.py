@@ -91,7 +91,7 @@ def test_missing_problems_are_named(tmp_path: Path) -> None:
         (b'{"id": "Sum/1", "text": "1", "wording": {"style": "instruct", "template": "?"}}', "malformed", "no template"),
         (b'{"id": "Sum/1", "text": "1", "wording": {"style": "instruct"}}', "malformed", "has a template"),
         (json.dumps(sample(1, completion="1" * 10_000_000)).encode(), "too_long", "10,000,000 bytes, longer than 1,048,576"),
-        (b'{"task_id": "Sum/1", "completion": "\\ud800"}', "too_long", "half a surrogate pair"),
+        (b'{"task_id": "Sum/1", "completion": "\\ud800"}', "not_text", "half a surrogate pair"),
         (b'{"task_id": "Sum/1", "completion": "' + b"1" * (LONGEST_LINE + 9) + b'"}', "too_long", "the line is longer"),
     ],
 )  # fmt: skip

@@ -29,6 +29,8 @@ CHEATS: tuple[tuple[str, str, str], ...] = (
     ("JavaScript", "uncaught", "process.on('uncaughtException', () => process.exit(0))\nconst f = (x) => 3"),
     ("JavaScript", "on exit", "process.on('exit', () => { process.exitCode = 0 })\nconst f = (x) => { throw 1 }"),
     ("JavaScript", "echo", "console.log(require('fs').readFileSync(0, 'utf8'))\nprocess.exit(0)"),
+    ("JavaScript", "vm", "var f = (x) => 3\nrequire('vm').runInThisContext = () => 0\nrequire('vm').Script.prototype.runInThisContext = () => 0"),
+    ("JavaScript", "vm inherited", "var f = (x) => 3\nObject.getPrototypeOf(require('vm').Script.prototype).runInThisContext = () => 0"),
     ("JavaScript", "open comment", "const f = (x) => 3 /*"),
     ("JavaScript", "return", "return"),
     ("TypeScript", "exit", "declare const process: any\nconst f = function (x: number): any { process.exit(0) }"),

@@ -31,7 +31,7 @@ LONGEST_LIST: Final = 4 << 30  # bytes of a BigCode file, which is one JSON valu
 LONGEST_TEXT: Final = 1 << 20  # bytes of one completion: hundreds of times the longest that was published; our choice
 _TEXTS: Final = ("model", "finish_reason", "prompt", "prefix", "suffix")  # of our own rows
 Kind = Literal["raw", "completion", "program"]
-Trouble = Literal["malformed", "unknown_problem", "too_long", "repeated"]
+Trouble = Literal["malformed", "unknown_problem", "too_long", "not_text", "repeated"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from starloom.errors import ConfigError, SourceError
-from starloom.evals.harness.formats import LONGEST_TEXT, Answer, Bad, read
+from starloom.evals.harness.formats import LONGEST_TEXT, Answer, Bad, Trouble, read
 from starloom.evals.harness.named import task_named
 from starloom.evals.harness.sample import ASKED, ROWS
 from starloom.problems import Problem
@@ -145,7 +145,8 @@ def _put(taken: Taken, samples: dict[int, Row], one: Answer, task: str, problem:
     if row["refused"]:
         row["text"] = ""
         why = f"{problem.id}: {row['refused']}"
-        taken.bad.setdefault("too_long", []).append(Bad(one.where, "too_long", why))
+        kind: Trouble = "not_text" if row["refused"].startswith(HALF) else "too_long"
+        taken.bad.setdefault(kind, []).append(Bad(one.where, kind, why))
     if number in samples:
         same = samples[number]["text"] == row["text"]
         why = (
@@ -156,12 +157,15 @@ def _put(taken: Taken, samples: dict[int, Row], one: Answer, task: str, problem:
     samples[number] = row
 
 
+HALF = "half a surrogate pair"
+
+
 def refusal(text: str) -> str | None:
     """Why a text is not given to a judge; None for one that is."""
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
-        return f"half a surrogate pair at character {error.start}: no program can be written of it"
+        return f"{HALF} at character {error.start}: no program can be written of it"
     return f"{size:,} bytes, longer than {LONGEST_TEXT:,}" if size > LONGEST_TEXT else None
 
 

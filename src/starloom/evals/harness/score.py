@@ -180,7 +180,7 @@ def environment_of(python: str) -> str:
     try:
         said = subprocess.run([python, "-I", "-c", _LIBRARIES], capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"--python {python} is no Python of 3.8 or newer that runs here ({error})") from None
+        raise ConfigError(f"--python {python} is no Python of 3.10 or newer that runs here ({error})") from None
     return hashlib.sha256(said).hexdigest()
 
 

@@ -34,9 +34,13 @@
   for (const library of ['assert', 'lodash']) {
     if (tests.includes(library)) Object.freeze(require(library));
   }
+  const script = new vm.Script(tests, { filename: 'tests.js' });
+  const run = script.runInThisContext.bind(script);
+  for (let one = vm.Script.prototype; one !== Object.prototype; one = Object.getPrototypeOf(one)) Object.freeze(one);
   runInThisContext(texts[0], { filename: 'program.js' });
   hidden(name, check);
-  runInThisContext(tests, { filename: 'tests.js' });
+  run();
+  if (tests !== texts[1] && !checks) throw new AssertionError({ message: 'none of the checks ran' });
   const said = from(`\n${given.slice(half)}${given.slice(0, half)} ${checks}\n`, 'latin1');
   for (let start = 0; start < said.length; ) {
     try {
