@@ -8,9 +8,7 @@ import queue
 import stat
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -18,6 +16,7 @@ from typing import Literal
 from starloom.errors import SandboxError
 from starloom.sandbox import kernel
 from starloom.sandbox.conversation import Conversation
+from starloom.sandbox.in_order import in_order
 from starloom.sandbox.layers import LOOK, Layers, unprotected
 from starloom.sandbox.programs import Command, Outcome, Python
 from starloom.sandbox.wire import MOST_LENT
@@ -93,18 +92,7 @@ class Sandbox:
 
     def map(self, programs: Iterable[Python | Command]) -> Iterator[Outcome]:
         """The outcomes of many programs, in order, as many at once as there are workers."""
-        waiting: deque[Future[Outcome]] = deque()
-        with ThreadPoolExecutor(len(self._all), "sandbox") as threads:
-            try:
-                for program in programs:
-                    waiting.append(threads.submit(self.run, program))
-                    if len(waiting) > 2 * len(self._all):
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        return in_order(len(self._all), self.run, programs)
 
     def talk(self, program: Python | Command, *, lend: Mapping[str, int] = NOTHING) -> Conversation:
         """Start a program that answers over a socket: descriptor STARLOOM_FD there, `send` and `receive` here.

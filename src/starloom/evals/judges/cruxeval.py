@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from starloom.evals.bench import Bench
-from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.lively import is_several, lively
 from starloom.evals.judges.strong import failed, raised, shown
 from starloom.evals.verdict import Verdict
 from starloom.problems import Problem
 from starloom.sandbox import Limits, Sandbox
 from starloom.sandbox.calls import INSIDE, Calls, packed
+from starloom.sandbox.in_order import in_order
 
 CPU_S: Final = 3.0  # evaluation/utils_general.py: check_correctness(…, 3)
 LONGEST: Final = 1 << 16  # characters of an answer

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from starloom.evals.bench import Bench
-from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.outcomes import failed
 from starloom.evals.verdict import Verdict
 from starloom.problems import Problem
 from starloom.sandbox import Limits, Python
 from starloom.sandbox.epilogue import fresh, resource
+from starloom.sandbox.in_order import in_order
 
 # The authors' runner gives 120 s; TensorFlow takes eight to import on a busy core. Memory is our choice.
 LIMITS: Final = Limits(

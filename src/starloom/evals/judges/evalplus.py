@@ -13,12 +13,12 @@ from typing import Final
 from starloom.evals.bench import Bench
 from starloom.evals.judges.evalplus_rules import Rules
 from starloom.evals.judges.evalplus_truth import LIMITS, MEMORY, Inputs, truth
-from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.strong import failed, raised, shown
 from starloom.evals.verdict import Verdict
 from starloom.problems import Problem
 from starloom.sandbox import Limits, Sandbox
 from starloom.sandbox.calls import INSIDE, Calls
+from starloom.sandbox.in_order import in_order
 
 LEAST_S: Final = 1.0  # seconds for one input, DEFAULT_MIN_TIME_LIMIT
 TIMES_REFERENCE: Final = 4.0  # or so many times what the reference takes, DEFAULT_GT_TIME_LIMIT_FACTOR

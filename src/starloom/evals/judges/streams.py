@@ -13,7 +13,6 @@ from typing import Final
 
 from starloom.errors import SourceError
 from starloom.evals.bench import Bench
-from starloom.evals.judges.in_order import in_order
 from starloom.evals.judges.outcomes import failed
 from starloom.evals.judges.output_rules import same_lines, same_value, same_words
 from starloom.evals.judges.strong import failed as wrong
@@ -23,6 +22,7 @@ from starloom.problems import Problem
 from starloom.problems.contests import ContestTests, contest_tests
 from starloom.sandbox import Limits, Python, Sandbox
 from starloom.sandbox.calls import INSIDE, Calls, packed
+from starloom.sandbox.in_order import in_order
 
 # Seconds of one test: LiveCodeBench's runner (6), the APPS metric (4); PAL's executor has 3 s for a program.
 SECONDS: Final = {"livecodebench": 6.0, "apps": 4.0}
